@@ -1,0 +1,24 @@
+"""The experiments that come with the package: a literal table, read without importing any of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One line of the table."""
+
+    place: str
+    """module:function."""
+    summary: str
+
+
+EXPERIMENTS: Mapping[str, Entry] = {
+    "fig12": Entry(
+        place="configs.fig12:fig12",
+        summary="Fig. 12: accuracy against labelled videos per class, with and without pretraining",
+    ),
+}
+
+ENTRY_POINTS = "harness.experiments"
+"""The entry-point group by which other packages add experiments of their own."""

@@ -1,0 +1,1 @@
+"""Runs experiments: the one folder that knows all the others."""

@@ -1,0 +1,78 @@
+"""Checkpoints: one file with its own checksum, written beside and renamed; the newest complete one is taken.
+
+Loading never unpickles code (`weights_only`), and a checkpoint that is cut short, altered or of another cell is
+passed over, aloud, for the one before it.
+"""
+
+import hashlib
+import io
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness import files
+
+LOG = logging.getLogger(__name__)
+KEEP = 2
+"""Complete checkpoints kept per attempt: the newest, and one to fall back on."""
+
+
+def save(folder: Path, *, cell: str, step: int, state: dict[str, Any]) -> Path:
+    """Write the state after `step` steps.
+
+    Args:
+        folder: the attempt's.
+        cell: the cell's key.
+        step: steps done.
+        state: nested dicts and lists of tensors, numbers and text.
+    """
+    buffer = io.BytesIO()
+    torch.save({"cell": cell, "step": step, "state": state}, buffer)
+    content = buffer.getvalue()
+    path = folder / f"checkpoint-{step:09d}.pt"
+    files.write(path, hashlib.sha256(content).digest() + content)
+    for old in sorted(folder.glob("checkpoint-*.pt"))[:-KEEP]:
+        with suppress(FileNotFoundError):
+            old.unlink()
+    return path
+
+
+def newest(folders: Iterable[Path], *, cell: str) -> tuple[int, dict[str, Any]] | None:
+    """The state of the newest complete checkpoint of a cell in any of its attempts' folders.
+
+    Returns:
+        Steps done and the state on the CPU, or None where there is no complete checkpoint.
+    """
+    found = sorted(
+        (path for folder in folders for path in folder.glob("checkpoint-*.pt")),
+        key=lambda path: path.name,
+    )
+    for path in reversed(found):
+        try:
+            return _load(path, cell)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a file, an older one may be right
+            LOG.warning("%s is passed over: %s", path, error)
+    return None
+
+
+def _load(path: Path, cell: str) -> tuple[int, dict[str, Any]]:
+    content = path.read_bytes()
+    digest, content = content[:32], content[32:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError("it is cut short or altered")
+    loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if loaded["cell"] != cell:
+        raise ValueError(f"it belongs to cell {loaded['cell']}")
+    return int(loaded["step"]), loaded["state"]
+
+
+def discard(folders: Iterable[Path]) -> None:
+    """Remove the checkpoints of a finished cell."""
+    for folder in folders:
+        for path in folder.glob("checkpoint-*.pt"):
+            with suppress(OSError):
+                path.unlink()

@@ -1,0 +1,517 @@
+"""`harness`: the command line. Words become objects here; every verb's work is elsewhere.
+
+Data goes to stdout, messages and progress to stderr. Exit codes: 0 done, 1 some cells failed, 2 wrong usage, 75 still
+running, 130 interrupted. Nothing heavy (torch, mlflow, pandas, matplotlib) is imported before a verb needs it.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from configs.knobs import did_you_mean
+from harness.source import UsageError
+
+if TYPE_CHECKING:
+    from configs.experiment import Experiment
+    from harness.source import Source
+    from harness.workdir import Workdir
+
+EXIT_FAILED, EXIT_USAGE, EXIT_RUNNING, EXIT_INTERRUPTED = 1, 2, 75, 130
+FORMATS = ("png", "pdf", "svg", "md", "tex", "csv", "html", "json")
+
+
+class Verbs(click.Group):
+    """A group that says which command was probably meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of the first word."""
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            known = self.list_commands(ctx)
+            ctx.fail(
+                f"there is no command '{args[0]}'{did_you_mean(args[0], known)} (commands: {', '.join(known)})"
+            )
+        return super().resolve_command(ctx, args)
+
+
+class OneOf(click.ParamType[str]):
+    """A choice that says which value was probably meant."""
+
+    name = "choice"
+
+    def __init__(self, known: tuple[str, ...]) -> None:
+        """Choose from these."""
+        self.known = known
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Take a known value."""
+        if value not in self.known:
+            what = param.human_readable_name.upper() if param else "value"
+            self.fail(
+                f"'{value}' is no {what.lower()}{did_you_mean(str(value), self.known)} (known: {', '.join(self.known)})",
+                param,
+                ctx,
+            )
+        return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[Any]:
+        """Offer the known values."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(each) for each in self.known if each.startswith(incomplete)]
+
+
+def _complete_experiment(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from harness.source import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+def _complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from configs.knobs import knobs
+    from harness.source import find
+
+    try:
+        return [
+            f"{name}="
+            for name in knobs(find(ctx.params["name"]).function)
+            if name.startswith(incomplete)
+        ]
+    except (UsageError, KeyError):
+        return []
+
+
+def _options(*wanted: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Options that several verbs share."""
+    shared = {
+        "name": click.argument("name", metavar="NAME", shell_complete=_complete_experiment),
+        "set": click.option(
+            "--set", "settings", multiple=True, metavar="KNOB=VALUE", shell_complete=_complete_setting,
+            help="Set a knob of the experiment (see `harness describe`); may be given several times.",
+        ),
+        "workdir": click.option(
+            "--workdir", type=click.Path(path_type=Path), default=Path("work"), envvar="HARNESS_WORKDIR", show_default=True,
+            show_envvar=True, help="Folder of runs, reports and the MLflow store.",
+        ),
+        "json": click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout."),
+    }  # fmt: skip
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for each in reversed(wanted):
+            function = shared[each](function)
+        return function
+
+    return decorate
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _print_json(content: Any) -> None:
+    click.echo(json.dumps(content, indent=1, sort_keys=True))
+
+
+def _workdir(path: Path) -> "Workdir":
+    from harness.workdir import Workdir
+
+    return Workdir(path.expanduser())
+
+
+def _resolve(
+    words: str, settings: tuple[str, ...], workdir: "Workdir", *, as_last_run: bool
+) -> tuple["Source", "Experiment", tuple[str, ...]]:
+    """Find an experiment; verbs that look back use the knobs of its last run where none are given."""
+    from configs.knobs import parse, spell
+    from harness.source import find
+
+    record = workdir.remembered(words.rpartition(":")[2]) if as_last_run else None
+    source = find(record["source"] if record else words)
+    if record and not settings:
+        settings = record["settings"]
+        if settings:
+            _say(f"knobs as in the last run: {' '.join(settings)}")
+    try:
+        settings = spell(parse(source.function, settings))
+    except ValueError as error:
+        raise UsageError(f"{source.name}: {error}") from None
+    return source, source.experiment(settings), settings
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Errors of the user's or the machine's become one sentence and an exit code; tracebacks are for our bugs."""
+    from harness.workdir import WorkdirBusy, WorkdirUnusable
+
+    try:
+        yield
+    except (UsageError, WorkdirUnusable) as error:
+        _say(f"harness: {error}")
+        sys.exit(EXIT_USAGE)
+    except WorkdirBusy as error:
+        _say(f"harness: {error}")
+        sys.exit(EXIT_RUNNING)
+    except KeyboardInterrupt:
+        _say(
+            "harness: interrupted; what was finished is kept, and the same command continues from there"
+        )
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(EXIT_FAILED)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _say(
+            f"harness: {error.strerror or error}{where}; what was finished is kept: mend it and run the same command again"
+        )
+        sys.exit(EXIT_FAILED)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="video-lstm-harness", prog_name="harness")
+def cli() -> None:
+    r"""Reproduce "Unsupervised Learning of Video Representations using LSTMs", and put your own encoder through it.
+
+    \b
+    harness run fig12             run what is missing, draw the figure and the table
+    harness describe fig12        what it computes, its knobs, its cost, the paper's numbers
+    harness status fig12          what is done, running, waiting, failed, missing
+    harness ui                    compare cells in MLflow
+    """
+
+
+@cli.command("list")
+@click.argument(
+    "what", type=OneOf(("experiments", "tasks", "models", "datasets")), default="experiments"
+)
+@_options("json")
+def list_(what: str, as_json: bool) -> None:
+    """List experiments, tasks, models or datasets."""
+    with _sentences():
+        if what == "experiments":
+            from harness.source import names
+
+            table = names()
+        else:
+            from tasks import registry
+
+            table = dict(
+                {"tasks": registry.TASKS, "models": registry.MODELS, "datasets": registry.DATASETS}[
+                    what
+                ]
+            )
+        if as_json:
+            _print_json(table)
+            return
+        width = max(map(len, table))
+        for name, text in table.items():
+            click.echo(f"{name:<{width}}  {text}")
+
+
+@cli.command()
+@_options("name", "set", "json")
+def describe(name: str, settings: tuple[str, ...], as_json: bool) -> None:
+    """Say what an experiment computes, its knobs, its cells, its expected cost and the paper's numbers."""
+    with _sentences():
+        from harness.describe import describe_experiment, print_description
+
+        source, experiment, _ = _resolve(name, settings, _workdir(Path("work")), as_last_run=False)
+        content = describe_experiment(source, experiment)
+        if as_json:
+            _print_json(content)
+        else:
+            print_description(content)
+
+
+@cli.command()
+@_options("name", "set")
+@click.option(
+    "--cluster",
+    type=OneOf(("inline", "local")),
+    default="local",
+    show_default=True,
+    help="Where to run: inline (this process) or local (worker processes).",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Processes at the same time.  [default: one per GPU, or per core]",
+)
+@click.option(
+    "--ranks",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes per pretraining cell (DDP).",
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@_options("workdir", "json")
+def run(
+    name: str,
+    settings: tuple[str, ...],
+    cluster: str,
+    jobs: int | None,
+    ranks: int,
+    dry_run: bool,
+    workdir: Path,
+    as_json: bool,
+) -> None:
+    """Run what an experiment lacks, and draw its report.
+
+    NAME is an experiment, or FILE.py:FUNCTION for one of your own. Running the same command again sends only what is
+    missing.
+    """
+    with _sentences():
+        from harness import launch, plan
+        from harness.describe import print_plan
+
+        place = _workdir(workdir)
+        source, experiment, settings = _resolve(name, settings, place, as_last_run=False)
+        if dry_run:
+            print_plan(source.name, plan.make(experiment, place), as_json)
+            return
+        place.prepare()
+        with place.locked(f"harness run {source.name}"):
+            made = plan.make(experiment, place)
+            for reason in made.damaged.values():
+                _say(f"{reason}: treated as missing, its cell is done again")
+            place.remember(source.name, source=source.text, settings=settings)
+            options = launch.Options(
+                cluster="inline" if cluster == "inline" else "local", jobs=jobs, ranks=ranks
+            )
+            outcome = launch.run(source, experiment, made, place, settings, options)
+        _report_outcome(source.name, place, made, outcome, as_json)
+
+
+def _report_outcome(name: str, place: "Workdir", before: Any, outcome: Any, as_json: bool) -> None:
+    from harness.uri import place_of_store
+
+    total, done = len(outcome.plan.cells), len(outcome.plan.done)
+    for problem in outcome.problems:
+        _say(f"harness: {problem}")
+    cells = {cell.key: cell for cell in outcome.plan.cells}
+    if as_json:
+        _print_json(
+            {
+                "experiment": name,
+                "total": total,
+                "done": done,
+                "ran": done - len(before.done),
+                "failed": {cells[key].short: why for key, why in outcome.failed.items()},
+                "report": {file: str(path) for file, path in outcome.drawn.items()},
+                "mlflow": place_of_store(place),
+                "problems": list(outcome.problems),
+            }
+        )
+    else:
+        if not before.todo:
+            _say(f"{name}: nothing to run, all {total} cells are done")
+        for label, file in (
+            ("figure", f"{name}.png"),
+            ("table", f"{name}.md"),
+            ("page", f"{name}.html"),
+            ("numbers", f"{name}.csv"),
+        ):
+            if file in outcome.drawn:
+                click.echo(f"{label + ':':<9}{outcome.drawn[file]}")
+        click.echo(f"{'MLflow:':<9}{place_of_store(place)}  (harness ui --workdir {place.root})")
+    if outcome.failed or done < total:
+        _say(
+            f"harness: {total - done} of {total} cells have no result; `harness status {name}` lists them"
+        )
+        sys.exit(EXIT_FAILED)
+
+
+@cli.command()
+@_options("name", "set", "workdir", "json")
+def status(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool) -> None:
+    """Count an experiment's cells by state. Exit code 75 while a run is at work, 1 if cells failed, 0 otherwise."""
+    with _sentences():
+        from harness import plan
+        from harness import status as looking
+        from harness.describe import print_status
+
+        place = _workdir(workdir)
+        _, experiment, settings = _resolve(name, settings, place, as_last_run=True)
+        found = looking.look(plan.make(experiment, place), place)
+        counts = looking.count(found)
+        if as_json:
+            failed = [
+                {
+                    "cell": each.key[:16],
+                    "task": each.task,
+                    "method": each.label,
+                    "state": each.state,
+                    "detail": each.detail,
+                }
+                for each in found
+                if each.state == "failed"
+            ]
+            _print_json(
+                {"experiment": name, "settings": list(settings), **counts, "failures": failed}
+            )
+        else:
+            print_status(name, found, counts)
+        if counts["running"] or counts["waiting"]:
+            sys.exit(EXIT_RUNNING)
+        if counts["failed"]:
+            sys.exit(EXIT_FAILED)
+
+
+@cli.command()
+@click.argument("cell", metavar="CELL")
+@_options("workdir", "json")
+def logs(cell: str, workdir: Path, as_json: bool) -> None:
+    """Print the log of a cell's newest attempt. CELL is its key, or the first digits of it."""
+    with _sentences():
+        from harness.logs import find_cell_folder, read_logs
+
+        folder = find_cell_folder(_workdir(workdir), cell)
+        content = read_logs(folder)
+        if as_json:
+            _print_json(content)
+        else:
+            _say(f"{content['folder']} ({content['state']})")
+            click.echo(content["log"], nl=False)
+
+
+@cli.command()
+@_options("name", "set", "workdir")
+@click.option(
+    "--format",
+    "formats",
+    default=",".join(FORMATS),
+    show_default=True,
+    help="Comma-separated formats.",
+)
+@_options("json")
+def report(
+    name: str, settings: tuple[str, ...], workdir: Path, formats: str, as_json: bool
+) -> None:
+    """Draw an experiment's report from the results in the work folder."""
+    with _sentences():
+        from harness import plan, publish
+
+        wanted = tuple(dict.fromkeys(each.strip() for each in formats.split(",") if each.strip()))
+        for each in wanted:
+            if each not in FORMATS:
+                raise UsageError(
+                    f"'{each}' is no format{did_you_mean(each, FORMATS)} (formats: {', '.join(FORMATS)})"
+                )
+        place = _workdir(workdir)
+        source, experiment, settings = _resolve(name, settings, place, as_last_run=True)
+        place.prepare()
+        made = plan.make(experiment, place)
+        for reason in made.damaged.values():
+            _say(f"{reason}: treated as missing")
+        written = publish.draw(source.name, experiment, made, place, settings, wanted)
+        if made.todo:
+            _say(
+                f"{len(made.todo)} of {len(made.cells)} cells have no result: the report says which"
+            )
+        if as_json:
+            _print_json({file: str(path) for file, path in written.items()})
+        else:
+            for path in written.values():
+                click.echo(str(path))
+
+
+@cli.command()
+@_options("name", "set", "workdir", "json")
+def collect(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool) -> None:
+    """Bring an experiment's results to MLflow; what is there already is left alone."""
+    with _sentences():
+        from harness import plan
+        from harness.uri import place_of_store
+
+        place = _workdir(workdir)
+        source, experiment, settings = _resolve(name, settings, place, as_last_run=True)
+        place.prepare()
+        with place.locked(f"harness collect {source.name}"):
+            made = plan.make(experiment, place)
+            for reason in made.damaged.values():
+                _say(f"{reason}: treated as missing")
+            from harness.gather import GatheringFailed, gather
+
+            try:
+                number = gather(source.name, experiment, made, place, settings)
+            except GatheringFailed as error:
+                _say(f"harness: {error}")
+                sys.exit(EXIT_FAILED)
+        if as_json:
+            _print_json(
+                {
+                    "experiment": source.name,
+                    "collected": number,
+                    "total": len(made.cells),
+                    "mlflow": place_of_store(place),
+                }
+            )
+        else:
+            click.echo(f"{number} of {len(made.cells)} cells are in {place_of_store(place)}")
+
+
+@cli.command()
+@_options("workdir")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+def ui(workdir: Path, port: int, host: str) -> None:
+    """Open the MLflow UI on the store of the work folder."""
+    with _sentences():
+        from harness.uri import serve_ui
+
+        sys.exit(serve_ui(_workdir(workdir), host, port))
+
+
+@cli.command()
+@_options("workdir", "json")
+def doctor(workdir: Path, as_json: bool) -> None:
+    """Look at this machine and say what a run would find, and what to do about it."""
+    with _sentences():
+        from harness.doctor import examine
+
+        findings = examine(_workdir(workdir))
+        if as_json:
+            _print_json(
+                [
+                    {"what": f.what, "ok": f.ok, "found": f.found, "advice": f.advice}
+                    for f in findings
+                ]
+            )
+        else:
+            for each in findings:
+                mark = "ok " if each.ok else "!! "
+                click.echo(
+                    f"{mark}{each.what}: {each.found}"
+                    + (f"\n   {each.advice}" if each.advice else "")
+                )
+        if not all(each.ok for each in findings):
+            sys.exit(EXIT_FAILED)
+
+
+@cli.command()
+@click.argument("shell", type=OneOf(("bash", "zsh", "fish")))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell.
+
+    For bash: eval "$(harness completion bash)"
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(cli, {}, "harness", "_HARNESS_COMPLETE").source())
+
+
+def main() -> None:
+    """Entry point."""
+    cli(prog_name="harness")

@@ -1,0 +1,91 @@
+"""From accepted results to evidence: every score of an experiment's cells, counted against what there should be."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from configs.experiment import Experiment
+from harness import provenance, result
+from harness.plan import Plan
+from harness.workdir import Workdir
+from reports.evidence import Evidence, Value
+from tasks.cell import Cell
+
+
+def columns(cell: Cell) -> dict[str, Value]:
+    """A drawn cell's values as report columns; the method is what the experiment calls it."""
+    return {**cell.task.values(), "cell": cell.key, "method": cell.label, "seed": cell.seed}
+
+
+def evidence(
+    name: str, experiment: Experiment, plan: Plan, workdir: Workdir, settings: tuple[str, ...]
+) -> Evidence:
+    """Gather what a report of this experiment may use, from the result files alone."""
+    drawn = [cell for cell in dict.fromkeys(experiment.cells) if cell.label]
+    rows: list[Mapping[str, Value]] = []
+    failed = {}
+    for cell in drawn:
+        found = plan.done.get(cell.key)
+        if found is None:
+            reason = result.failure(workdir, cell) or plan.damaged.get(cell.key)
+            if reason:
+                failed[cell.key] = reason
+            continue
+        for score in found.scores:
+            rows.append(
+                {
+                    **columns(cell),
+                    "run": found.attempt,
+                    "metric": score["metric"],
+                    "value": score["value"],
+                    "unit": score["unit"],
+                    "higher_is_better": score["higher_is_better"],
+                }
+            )
+    return Evidence(
+        experiment=name,
+        title=experiment.title,
+        expected=tuple(columns(cell) for cell in drawn),
+        rows=tuple(rows),
+        failed=failed,
+        provenance=_origin(experiment, plan, settings),
+    )
+
+
+def _origin(experiment: Experiment, plan: Plan, settings: tuple[str, ...]) -> dict[str, Any]:
+    """Where the numbers come from, over all runs that they rest on (pretraining included)."""
+    origins = [found.body["provenance"] for found in plan.done.values()]
+
+    def distinct(*path: str) -> list[Any]:
+        seen = []
+        for each in origins:
+            value: Any = each
+            for step in path:
+                value = value[step]
+            if value not in seen:
+                seen.append(value)
+        return sorted(seen, key=str)
+
+    return {
+        "commit": ", ".join(distinct("code", "commit")),
+        "dirty": any(each["code"]["dirty"] for each in origins),
+        "drawn_by_commit": provenance.code()["commit"],
+        "knobs": list(settings),
+        "packages": distinct("packages"),
+        "hosts": distinct("machine", "host"),
+        "processors": distinct("machine", "processor"),
+        "devices": distinct("device"),
+        "cells": len(plan.cells),
+        "done": len(plan.done),
+        "missing": [cell.short for cell in plan.todo],
+        "needed_runs": {
+            cell.short: {"run": plan.done[cell.key].attempt, "scores": _scores(plan.done[cell.key])}
+            for cell in plan.cells
+            if not cell.label and cell.key in plan.done
+        },
+        "chance": dict(experiment.chance),
+        "notes": list(experiment.notes),
+    }
+
+
+def _scores(found: result.Result) -> dict[str, float]:
+    return {score["metric"]: score["value"] for score in found.scores}

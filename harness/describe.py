@@ -1,0 +1,134 @@
+"""An experiment, a plan and a status as people read them, and the same as plain JSON."""
+
+import inspect
+import json
+import sys
+from typing import Any
+
+import click
+
+from configs.experiment import Experiment
+from configs.knobs import knobs
+from harness.plan import Plan
+from harness.source import Source
+from harness.status import STATES, CellStatus
+from reports.published import PUBLISHED
+
+CORE_GFLOPS = 15.0
+"""A rough rate of one CPU core on models of demo size, in 10^9 operations a second; for expectations only."""
+
+
+def describe_experiment(source: Source, experiment: Experiment) -> dict[str, Any]:
+    """Everything `harness describe` says."""
+    made = Plan(cells=experiment.all_cells(), done={}, damaged={})
+    gflop = sum(each[3] for each in made.by_task())
+    return {
+        "name": source.name,
+        "title": experiment.title,
+        "about": inspect.cleandoc(inspect.getmodule(source.function).__doc__ or ""),
+        "knobs": {
+            knob.name: {"type": knob.type_name, "default": _plain(knob.default), "meaning": knob.meaning}
+            for knob in knobs(source.function).values()
+        },
+        "cells": {name: {"count": count, "gflop": round(cost, 1)} for name, count, _, cost in made.by_task()},
+        "expected_core_hours": round(gflop / CORE_GFLOPS / 3600, 3),
+        "published": [
+            {"dataset": each.dataset, "method": each.method, "shots": each.shots, "value": each.value, "unit": each.unit, "source": each.source}
+            for each in PUBLISHED
+            if each.artefact == source.name
+        ],
+    }  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    if value is inspect.Parameter.empty:
+        return None
+    return list(value) if isinstance(value, tuple) else value
+
+
+def print_description(content: dict[str, Any]) -> None:
+    """Print what `describe_experiment` found."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.print(f"[bold]{content['name']}[/]: {content['title']}\n")
+    if content["about"]:
+        console.print(content["about"] + "\n", markup=False)
+    table = Table(
+        "knob", "type", "default", "meaning", box=None, pad_edge=False, header_style="bold"
+    )
+    for name, knob in content["knobs"].items():
+        default = knob["default"]
+        shown = ",".join(map(str, default)) if isinstance(default, list) else str(default)
+        table.add_row(name, knob["type"], shown, knob["meaning"])
+    console.print(table)
+    console.print("\n[bold]cells[/]")
+    for name, cells in content["cells"].items():
+        console.print(f"  {cells['count']:>6} {name:<12} {cells['gflop']:,.0f} GFLOP")
+    console.print(f"  expected: about {content['expected_core_hours']:g} core hours on CPU cores")
+    if content["published"]:
+        console.print("\n[bold]the paper's numbers[/]")
+        for each in content["published"]:
+            shots = "all labels" if each["shots"] == "all" else f"{each['shots']} per class"
+            console.print(
+                f"  {each['dataset']:<8} {shots:<12} {each['method']:<40} {each['value']} {each['unit']}  ({each['source']})"
+            )
+
+
+def print_plan(name: str, plan: Plan, as_json: bool) -> None:
+    """Print what a run would do."""
+    if as_json:
+        content = {
+            "experiment": name,
+            "total": len(plan.cells),
+            "done": len(plan.done),
+            "to_run": len(plan.todo),
+            "damaged": list(plan.damaged.values()),
+            "tasks": {
+                task: {"cells": count, "to_run": todo, "gflop": cost}
+                for task, count, todo, cost in plan.by_task()
+            },
+            "cells": [
+                {"cell": cell.short, "task": type(cell.task).__name__, **cell.task.values()}
+                for cell in plan.todo
+            ],
+        }
+        click.echo(json.dumps(content, indent=1, sort_keys=True))
+        return
+    click.echo(f"{name}: {len(plan.cells)} cells, {len(plan.done)} done, {len(plan.todo)} to run")
+    for task, count, todo, cost in plan.by_task():
+        seconds = cost / CORE_GFLOPS
+        click.echo(
+            f"  {task:<12} {todo:>5} of {count:<5} to run, {cost:,.0f} GFLOP (about {seconds / 60:,.1f} core minutes)"
+        )
+    for reason in plan.damaged.values():
+        click.echo(f"  {reason}: treated as missing", err=True)
+
+
+def print_status(name: str, found: list[CellStatus], counts: dict[str, int]) -> None:
+    """Print counts by state, by kind of cell, and why cells failed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console.print(f"[bold]{name}[/]: {counts['done']} of {counts['total']} cells done")
+    table = Table("cells", *STATES, box=None, pad_edge=False, header_style="bold")
+    kinds = dict.fromkeys(each.label or each.task for each in found)
+    for kind in kinds:
+        row = [
+            sum((each.label or each.task) == kind and each.state == state for each in found)
+            for state in STATES
+        ]
+        table.add_row(kind, *(str(number) if number else "·" for number in row))
+    console.print(table)
+    for each in found:
+        if each.state == "failed":
+            where = ", ".join(
+                f"{key} {each.values[key]}"
+                for key in ("shots", "split", "resample")
+                if key in each.values
+            )
+            text = f"failed: {each.key[:16]} ({each.label or each.task}{', ' + where if where else ''}): {each.detail}"
+            console.print(text, markup=False, soft_wrap=True)
+            console.print(f"        harness logs {each.key[:16]}", markup=False)

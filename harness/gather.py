@@ -1,0 +1,75 @@
+"""Bring an experiment's accepted results, curves and figures to MLflow: all that is not there yet."""
+
+import json
+import math
+import re
+
+from configs.experiment import Experiment
+from harness import collect, files
+from harness.plan import Plan
+from harness.publish import written_files
+from harness.store import Store
+from harness.uri import place_of_store
+from harness.workdir import Workdir
+from reports.frame import curve
+
+HEADLINE = "video_accuracy"
+
+
+class GatheringFailed(Exception):
+    """MLflow could not be reached or written."""
+
+
+def gather(
+    name: str, experiment: Experiment, plan: Plan, workdir: Workdir, settings: tuple[str, ...]
+) -> int:
+    """Write every accepted result of an experiment, its curves and its figures to MLflow.
+
+    Returns:
+        How many cells are in the store.
+
+    Raises:
+        GatheringFailed: when MLflow cannot be reached or written; the results on disk are untouched.
+    """
+    try:
+        return _gather(name, experiment, plan, workdir, settings)
+    except Exception as error:
+        line = (str(error).strip().splitlines() or [""])[0]
+        raise GatheringFailed(
+            f"MLflow at {place_of_store(workdir)} could not be written ({type(error).__name__}: {line})"
+        ) from error
+
+
+def _gather(
+    name: str, experiment: Experiment, plan: Plan, workdir: Workdir, settings: tuple[str, ...]
+) -> int:
+    store = Store(workdir, name)
+    parent = store.open_parent(experiment.title)
+    store.forget_all_but(cell.key for cell in plan.cells)
+    for cell in plan.cells:
+        if cell.key in plan.done:
+            store.put(cell, plan.done[cell.key], parent)
+    gathered = collect.evidence(name, experiment, plan, workdir, settings)
+    runs = {cell.key: plan.done[cell.key].attempt for cell in plan.cells if cell.key in plan.done}
+    artifacts = [path for path in written_files(name, workdir).values() if path.suffix != ".svg"]
+    content = files.sha256(json.dumps([runs, sorted(map(str, artifacts))], sort_keys=True).encode())
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for line in curve(gathered, HEADLINE).to_dict("records"):
+        if line["n"]:
+            mean, sd = float(line["mean"]), float(line["sd"])
+            drawn = {"": mean, "/sd": sd, "/lower": mean - sd, "/upper": mean + sd}
+            for suffix, value in drawn.items():
+                if math.isfinite(value):  # an sd of one run does not exist
+                    name_of_curve = _metric_name(
+                        f"{HEADLINE}/{line['dataset']}/{line['method']}{suffix}"
+                    )
+                    curves.setdefault(name_of_curve, []).append(
+                        (round(float(line["labels_per_class"])), value)
+                    )
+    store.close_parent(experiment.title, curves, artifacts, content)
+    return len(plan.done)
+
+
+def _metric_name(text: str) -> str:
+    """The name with what MLflow does not allow replaced."""
+    return re.sub(r"[^\w\-. :/]+", "_", text, flags=re.ASCII)

@@ -1,0 +1,227 @@
+"""Send the cells that have no answer yet, follow them, bring the answers home, draw the report."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from configs.experiment import Experiment
+from harness import plan as planning
+from harness import publish, result, status
+from harness.display import Display
+from harness.files import write_json
+from harness.live import LiveGatherer
+from harness.source import Source
+from harness.workdir import Workdir
+from slurm.job import Event, Job
+from slurm.launcher import Inline, Launcher, OnEvent
+from slurm.local import Local, visible_gpus
+from tasks.cell import Cell
+
+Cluster = Literal["inline", "local"]
+CLUSTERS: tuple[Cluster, ...] = ("inline", "local")
+GATHER_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """How to run; nothing here can alter a result beyond rounding."""
+
+    cluster: Cluster = "local"
+    jobs: int | None = None
+    """Processes at the same time; None for one per GPU, or per core where there is none."""
+    ranks: int = 1
+    """Processes per cell of a task that is worth several."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a run left."""
+
+    plan: planning.Plan
+    failed: dict[str, str]
+    """Why, by cell key; a cell that was not started because one it needs failed is here too."""
+    drawn: dict[str, Path]
+    """The report's files."""
+    problems: tuple[str, ...]
+    """Sentences for people: what did not go as it should beside the cells."""
+
+
+def jobs_of(cells: tuple[Cell, ...], ranks: int) -> list[Job]:
+    """Cells as jobs."""
+    return [
+        Job(
+            id=cell.key,
+            needs=tuple(need.key for need in cell.needs),
+            ranks=ranks if cell.task.parallel else 1,
+            cost=cell.task.gflop(),
+        )
+        for cell in cells
+    ]
+
+
+def run(
+    source: Source,
+    experiment: Experiment,
+    plan: planning.Plan,
+    workdir: Workdir,
+    settings: tuple[str, ...],
+    options: Options,
+) -> Outcome:
+    """Run what a plan lacks; the caller holds the work folder's lock.
+
+    Raises:
+        KeyboardInterrupt: when the user asked to stop; everything finished so far is on disk.
+    """
+    by_key = {cell.key: cell for cell in plan.cells}
+    for key in plan.damaged:
+        result.set_aside(workdir, by_key[key])
+    failed: dict[str, str] = {}
+    problems: list[str] = []
+    if plan.todo:
+        failed, problem = _carry_out(source, experiment, plan, workdir, settings, options)
+        problems += [problem] if problem else []
+        plan = planning.make(experiment, workdir)
+    if plan.todo or problems or not publish.is_current(source.name, plan, workdir, settings):
+        publish.draw(source.name, experiment, plan, workdir, settings)
+        if not problems:
+            problems += _gather_all(source.name, experiment, plan, workdir, settings)
+    drawn = publish.written_files(source.name, workdir)
+    return Outcome(plan=plan, failed=failed, drawn=drawn, problems=tuple(problems))
+
+
+def _carry_out(
+    source: Source,
+    experiment: Experiment,
+    plan: planning.Plan,
+    workdir: Workdir,
+    settings: tuple[str, ...],
+    options: Options,
+) -> tuple[dict[str, str], str]:
+    cells = {cell.key: cell for cell in plan.todo}
+    jobs = jobs_of(plan.todo, options.ranks)
+    gpus = visible_gpus()
+    slots = 1 if options.cluster == "inline" else options.jobs or len(gpus) or _cores()
+    gatherer = LiveGatherer(source.name, experiment.title, workdir)
+    for cell in plan.cells:
+        if cell.key in plan.done:
+            gatherer.put(cell)
+    launcher = _launcher(source, cells, workdir, settings, options, slots, gpus)
+    with Display(source.name, plan.todo, len(plan.done), slots) as display:
+
+        def on_event(event: Event) -> None:
+            display.on_event(event)
+            if event.kind == "done":
+                gatherer.put(cells[event.job])
+            elif event.kind == "failed":
+                _note_death(workdir, cells[event.job], event.detail)
+            if event.kind != "step":
+                status.announce(workdir, running=display.running, waiting=display.waiting)
+
+        status.announce(workdir, running=(), waiting=display.waiting)
+        try:
+            with _terminated_like_interrupted():
+                launcher.run(jobs, on_event)
+        except BaseException:
+            gatherer.finish(GATHER_TIMEOUT_S / 10)
+            raise
+        finally:
+            workdir.driver.unlink(missing_ok=True)
+    gatherer.finish(GATHER_TIMEOUT_S)
+    problem = f"{gatherer.problem}; the results are safe, `harness collect {source.text}` brings them home later"
+    return display.failed, problem if gatherer.problem else ""
+
+
+def _note_death(workdir: Workdir, cell: Cell, detail: str) -> None:
+    """A worker that was killed could not write why its attempt failed."""
+    tried = result.attempts(workdir, cell)
+    if tried and not (tried[-1] / result.FAILURE).exists():
+        result.write_failure(tried[-1], error=detail)
+
+
+def _gather_all(
+    name: str,
+    experiment: Experiment,
+    plan: planning.Plan,
+    workdir: Workdir,
+    settings: tuple[str, ...],
+) -> list[str]:
+    from harness.gather import (
+        GatheringFailed,
+        gather,
+    )  # MLflow: only when there is something to gather
+
+    try:
+        gather(name, experiment, plan, workdir, settings)
+    except GatheringFailed as error:
+        return [str(error)]
+    return []
+
+
+def _launcher(
+    source: Source,
+    cells: dict[str, Cell],
+    workdir: Workdir,
+    settings: tuple[str, ...],
+    options: Options,
+    slots: int,
+    gpus: list[str],
+) -> Launcher:
+    if options.cluster == "inline":
+        return Inline(_in_this_process(source, cells, workdir, settings))
+    order = workdir.root / "orders" / f"{source.name}.json"
+    write_json(
+        order,
+        {"workdir": str(workdir.root.resolve()), "source": source.text, "settings": list(settings)},
+    )
+    command = [sys.executable, "-m", "harness.work", str(order)]
+    return Local(command, slots=slots, logs=workdir.logs, gpus=gpus)
+
+
+def _in_this_process(
+    source: Source, cells: dict[str, Cell], workdir: Workdir, settings: tuple[str, ...]
+) -> Callable[[str, OnEvent], None]:
+    from harness import work  # torch: only where cells are computed
+    from slurm.ddp import joined
+    from slurm.local import free_port, torchrun_environment
+    from slurm.worker import StopFlag
+
+    stop = StopFlag()
+    order = work.Order(workdir=str(workdir.root.resolve()), source=source.text, settings=settings)
+
+    def carry_out(key: str, on_event: OnEvent) -> None:
+        os.environ.update(torchrun_environment(0, 1, free_port()))
+        stop.on_signals(signal.SIGINT, signal.SIGTERM)
+        work.prepare_process()
+        with joined() as ranks:
+            work.Worker(order, ranks, stop, cells).carry_out(key, on_event)
+
+    return carry_out
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM to the driver is Ctrl-C: workers are told, nothing is left half-written."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

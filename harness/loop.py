@@ -1,0 +1,226 @@
+"""The training loop and the evaluation, one function each: what every number of this project comes out of.
+
+The loop asks the task for batches and losses and is never called by it. A batch is a function of (seed, step), so
+that a run resumed from a checkpoint, or spread over more ranks, sees the same sequences in the same order.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from harness import checkpoint
+from slurm.ddp import Ranks
+from slurm.job import Interrupted
+from tasks.schedule import Schedule
+from tasks.task import Predictions, Shard, Task
+
+LOG = logging.getLogger(__name__)
+LOGGED_POINTS = 100
+"""About so many points of the loss curve are kept."""
+CHECKPOINT_EVERY_S = 30.0
+
+
+class DivergedError(Exception):
+    """The loss is not finite any more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """What training left behind."""
+
+    history: dict[str, list[float]]
+    """The loss curve: step, loss (mean over the steps since the last point), learning_rate, time (s since 1970)."""
+    resumed_from: int
+    """The step that this attempt began at."""
+    seconds: float
+    """Spent in training by this attempt."""
+
+
+class TaskLoss(nn.Module):
+    """The task's loss as a module, so that DistributedDataParallel sees one forward pass."""
+
+    def __init__(self, task: Task, model: nn.Module) -> None:
+        """Wrap a model."""
+        super().__init__()
+        self.task = task
+        self.model = model
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        """This rank's part of the batch's loss."""
+        return self.task.loss(self.model, batch)
+
+
+def build_optimizer(schedule: Schedule, model: nn.Module) -> torch.optim.Optimizer:
+    """The schedule's optimiser; weight decay falls on matrices only, not on biases and peepholes."""
+    matrices = [p for name, p in model.named_parameters() if "weight" in name]
+    others = [p for name, p in model.named_parameters() if "weight" not in name]
+    groups = [
+        {"params": matrices, "weight_decay": schedule.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if schedule.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=schedule.learning_rate)
+    return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum)
+
+
+def train(
+    task: Task,
+    model: nn.Module,
+    *,
+    cell: str,
+    seed: int,
+    ranks: Ranks,
+    folder: Path,
+    earlier: list[Path],
+    should_stop: Callable[[], bool],
+    on_step: Callable[[int, int], None],
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+) -> Trained:
+    """Train a model to the end of its schedule.
+
+    Args:
+        task: asked for batches and losses.
+        model: on this rank's device; trained in place.
+        cell: the cell's key, written into checkpoints.
+        seed: the cell's seed.
+        ranks: this process's place; gradients are summed over ranks.
+        folder: where rank 0 writes checkpoints.
+        earlier: folders of all attempts, in which the newest complete checkpoint is looked for.
+        should_stop: asked at every step boundary; all ranks leave together.
+        on_step: told (steps done, steps) now and then.
+        checkpoint_every_s: seconds between checkpoints.
+
+    Raises:
+        Interrupted: when a stop was asked for; a checkpoint is on disk.
+        DivergedError: when the loss is not finite.
+    """
+    schedule = task.schedule
+    shard = Shard(rank=ranks.rank, num_ranks=ranks.num_ranks)
+    optimizer = build_optimizer(schedule, model)
+    step = 0
+    history: dict[str, list[float]] = {"step": [], "loss": [], "learning_rate": [], "time": []}
+    # The loss of the batches since the last point of the curve, over all ranks, and how many they are.
+    total, since = torch.zeros((), dtype=torch.float64, device=ranks.device), 0
+    loaded = ranks.share(checkpoint.newest(earlier, cell=cell) if ranks.is_first else None)
+    if loaded is not None:
+        step, state = loaded
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        history, since = state["history"], state["since"]
+        total += state["total"]
+        LOG.info("resumed after step %d of %d", step, schedule.steps)
+    first, began, saved = step, time.monotonic(), time.monotonic()
+    if step == schedule.steps:
+        return Trained(history=history, resumed_from=first, seconds=0.0)
+
+    # Unused parameters are looked for, which also keeps DDP's buckets as first laid out: gradients are then summed
+    # in the same order before and after a resume, to the last bit (docs/decisions/0005).
+    parallel = DistributedDataParallel(TaskLoss(task, model), find_unused_parameters=True)
+    every = max(1, schedule.steps // LOGGED_POINTS)
+    model.train()
+    while step < schedule.steps:
+        learning_rate = schedule.learning_rate_at(step)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        batch = to_device(task.batch(seed, step, shard), ranks.device)
+        optimizer.zero_grad(set_to_none=True)
+        loss = parallel(batch)
+        # A rank's loss is its rows' sum over the GLOBAL batch. DDP averages gradients over ranks: times num_ranks,
+        # that average is the gradient of the batch's mean.
+        (loss * ranks.num_ranks).backward()
+        if schedule.clip_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_norm)
+        optimizer.step()
+        step += 1
+        since += 1
+
+        # Ranks agree at every step boundary: the batch's loss, whether any has to stop, whether the first saves.
+        stop, save = should_stop(), time.monotonic() - saved > checkpoint_every_s
+        if ranks.num_ranks > 1:
+            wishes = torch.tensor(
+                [0.0, stop, save and ranks.is_first], dtype=torch.float64, device=ranks.device
+            )
+            wishes[0] = loss.detach()
+            total += ranks.sum(wishes)[0]
+            stop, save = bool(wishes[1] > 0), bool(wishes[2] > 0)
+        else:
+            total += loss.detach()
+        point = step % every == 0 or step == schedule.steps
+        if point or stop or save:
+            mean = float(total) / since
+            if not math.isfinite(mean):
+                raise DivergedError(
+                    f"the loss is {mean} within steps {step - since + 1} to {step}: lower the learning rate "
+                    f"({schedule.learning_rate}) or clip_norm ({schedule.clip_norm})"
+                )
+        if point:
+            for name, value in (
+                ("step", step),
+                ("loss", mean),
+                ("learning_rate", learning_rate),
+                ("time", time.time()),
+            ):
+                history[name].append(value)
+            total.zero_()
+            since = 0
+            on_step(step, schedule.steps)
+        if (stop or save) and step < schedule.steps:
+            if ranks.is_first:
+                state = {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "history": history,
+                    "total": float(total),
+                    "since": since,
+                }
+                checkpoint.save(folder, cell=cell, step=step, state=state)
+            saved = time.monotonic()
+        if stop:
+            raise Interrupted(f"stopped after step {step} of {schedule.steps}")
+    return Trained(history=history, resumed_from=first, seconds=time.monotonic() - began)
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A batch (a NamedTuple of tensors and other things) with its tensors on a device."""
+    if device.type == "cpu":
+        return batch
+    moved = [
+        each.to(device, non_blocking=True) if isinstance(each, torch.Tensor) else each
+        for each in batch
+    ]
+    return type(batch)(*moved)
+
+
+def evaluate(
+    task: Task, model: nn.Module, ranks: Ranks, should_stop: Callable[[], bool]
+) -> Predictions:
+    """Predict every chunk once, spread over ranks; every rank gets all predictions, in the chunks' order.
+
+    Chunks do not depend on the number of ranks, so neither do the predictions.
+    """
+    model.eval()
+    own: dict[int, Predictions] = {}
+    stopped = False
+    with torch.no_grad():
+        for chunk in range(ranks.rank, task.num_chunks(), ranks.num_ranks):
+            stopped = stopped or should_stop()
+            if not stopped:
+                own[chunk] = task.predict(model, chunk)
+    gathered = ranks.gather((own, stopped))
+    if any(each_stopped for _, each_stopped in gathered):
+        raise Interrupted("stopped during evaluation")
+    merged: dict[int, Predictions] = {}
+    for part, _ in gathered:
+        merged.update(part)
+    chunks = [merged[chunk] for chunk in range(task.num_chunks())]
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}

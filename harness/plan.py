@@ -1,0 +1,53 @@
+"""What an experiment still lacks: its cells, each once, needs first, against the accepted results on disk."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from configs.experiment import Experiment
+from harness import result
+from harness.workdir import Workdir
+from tasks.cell import Cell
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """The cells of an experiment, sorted by whether they are answered."""
+
+    cells: tuple[Cell, ...]
+    """All, each after the cells it needs."""
+    done: Mapping[str, result.Result]
+    """Accepted results by key."""
+    damaged: Mapping[str, str]
+    """Why a result is not believed, by key; these cells count as not done."""
+
+    @property
+    def todo(self) -> tuple[Cell, ...]:
+        """Cells without an accepted result, needs first."""
+        return tuple(cell for cell in self.cells if cell.key not in self.done)
+
+    def by_task(self) -> list[tuple[str, int, int, float]]:
+        """(task, cells, of which to do, GFLOP to do) for every kind of task."""
+        total = Counter(type(cell.task).__name__ for cell in self.cells)
+        todo: Counter[str] = Counter()
+        cost: defaultdict[str, float] = defaultdict(float)
+        for cell in self.todo:
+            name = type(cell.task).__name__
+            todo[name] += 1
+            cost[name] += cell.task.gflop()
+        return [(name, count, todo[name], cost[name]) for name, count in total.items()]
+
+
+def make(experiment: Experiment, workdir: Workdir) -> Plan:
+    """Hold an experiment against a work folder; reads, changes nothing."""
+    cells = experiment.all_cells()
+    done, damaged = {}, {}
+    for cell in cells:
+        try:
+            found = result.read(workdir, cell)
+        except result.DamagedResult as error:
+            damaged[cell.key] = str(error)
+            continue
+        if found is not None:
+            done[cell.key] = found
+    return Plan(cells=cells, done=done, damaged=damaged)

@@ -1,0 +1,104 @@
+"""How a number came about: code, versions, machine. A number without these cannot enter a paper.
+
+Only what is named here is recorded: environment variables, which can hold secrets, are not.
+"""
+
+import os
+import platform
+import socket
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from harness.files import sha256
+
+PACKAGES = (
+    "torch",
+    "numpy",
+    "scikit-learn",
+    "pandas",
+    "scipy",
+    "mlflow",
+    "submitit",
+    "matplotlib",
+    "video-lstm-harness",
+)
+
+
+@cache
+def code() -> dict[str, Any]:
+    """The commit of this project's code, whether it was altered since, and the sha256 of how."""
+    here = Path(__file__).resolve().parent.parent
+    commit = _git(here, "rev-parse", "HEAD")
+    # A checkout of something else around an installed copy says nothing about this code.
+    if commit is None or _git(here, "ls-files", "--error-unmatch", "harness/provenance.py") is None:
+        return {"commit": "unknown", "dirty": None, "diff_sha256": None}
+    difference = _git(here, "diff", "HEAD", "--", "*.py") or ""
+    return {
+        "commit": commit,
+        "dirty": bool(difference),
+        "diff_sha256": sha256(difference.encode()) if difference else None,
+    }
+
+
+@cache
+def packages() -> dict[str, str]:
+    """Versions of the packages that can alter a number."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def machine() -> dict[str, Any]:
+    """Host, processor and operating system."""
+    return {
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+    }
+
+
+def of_run(*, device: str, command: str, settings: list[str]) -> dict[str, Any]:
+    """Everything recorded with one attempt."""
+    return {
+        "code": code(),
+        "packages": packages(),
+        "machine": machine(),
+        "device": device,
+        "experiment": command,
+        "settings": settings,
+        "python": sys.version.split()[0],
+    }
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()

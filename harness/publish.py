@@ -1,0 +1,67 @@
+"""Draw an experiment's report into the work folder, unless what is there is already drawn from the same runs."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+from configs.experiment import Experiment
+from harness import collect, files, provenance
+from harness.plan import Plan
+from harness.workdir import Workdir
+
+FORMATS = ("png", "pdf", "svg", "md", "tex", "csv", "html", "json")
+
+
+def draw(
+    name: str,
+    experiment: Experiment,
+    plan: Plan,
+    workdir: Workdir,
+    settings: tuple[str, ...],
+    formats: Collection[str] = FORMATS,
+) -> dict[str, Path]:
+    """Draw and write a report.
+
+    Returns:
+        The files written, by name.
+    """
+    gathered = collect.evidence(name, experiment, plan, workdir, settings)
+    written = {}
+    for file, content in experiment.draw(gathered, formats).items():
+        written[file] = workdir.report(name) / file
+        files.write(written[file], content)
+    if set(formats) == set(FORMATS):
+        files.write_json(_stamp(workdir, name), _basis(plan, settings, sorted(written)))
+    return written
+
+
+def is_current(name: str, plan: Plan, workdir: Workdir, settings: tuple[str, ...]) -> bool:
+    """Whether the report in the work folder was drawn, whole, from exactly these runs by this code."""
+    try:
+        stamp = json.loads(_stamp(workdir, name).read_bytes())
+        current = bool(stamp == _basis(plan, settings, stamp["files"]))
+        return current and all((workdir.report(name) / file).is_file() for file in stamp["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def written_files(name: str, workdir: Workdir) -> dict[str, Path]:
+    """The files of a report in the work folder."""
+    return {path.name: path for path in sorted(workdir.report(name).glob(f"{name}*"))}
+
+
+def _stamp(workdir: Workdir, name: str) -> Path:
+    return workdir.report(name) / ".drawn_from.json"
+
+
+def _basis(plan: Plan, settings: tuple[str, ...], names: list[str]) -> dict[str, object]:
+    return {
+        "runs": {
+            cell.key: plan.done[cell.key].attempt if cell.key in plan.done else None
+            for cell in plan.cells
+        },
+        "labels": {cell.key: cell.label for cell in plan.cells},
+        "settings": list(settings),
+        "code": provenance.code(),
+        "files": names,
+    }

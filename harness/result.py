@@ -1,0 +1,170 @@
+"""A run's result on disk: written once, checked whenever read, accepted exactly once.
+
+An attempt writes its result in its own folder. The cell is done when runs/<key>/result.json exists, and that is
+made by one hard link, which only one attempt can make: a second attempt that ends later (SLURM can run a job
+twice) finds it there and leaves it alone. A result that does not pass its own checksum, or whose files are not
+there, is treated as missing, and said aloud.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness import files
+from harness.workdir import Workdir
+from tasks.cell import Cell
+
+FORMAT = 1
+NAME = "result.json"
+FAILURE = "failure.json"
+
+
+class DamagedResult(Exception):
+    """A result file that cannot be believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An accepted run."""
+
+    body: Mapping[str, Any]
+    cell_folder: Path
+
+    @property
+    def attempt(self) -> str:
+        """The attempt's id: the run's id."""
+        return str(self.body["attempt"])
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the attempt."""
+        return self.cell_folder / self.attempt
+
+    @property
+    def scores(self) -> list[dict[str, Any]]:
+        """What was measured."""
+        return list(self.body["scores"])
+
+
+def new_attempt(workdir: Workdir, cell: Cell) -> Path:
+    """Create the folder of a new attempt at a cell; its name is the attempt's id."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    folder = workdir.cell(cell) / f"attempt-{stamp}-{os.getpid()}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def attempts(workdir: Workdir, cell: Cell) -> list[Path]:
+    """Folders of all attempts at a cell, oldest first."""
+    return sorted(workdir.cell(cell).glob("attempt-*"))
+
+
+def seal(folder: Path, body: Mapping[str, Any], kept: Mapping[str, bytes]) -> None:
+    """Write an attempt's files and then its result, which names and checks them."""
+    listing = {}
+    for name, content in kept.items():
+        files.write(folder / name, content)
+        listing[name] = {"bytes": len(content), "sha256": files.sha256(content)}
+    sealed = {**body, "format": FORMAT, "attempt": folder.name, "files": listing}
+    sealed["sha256"] = files.sha256(files.to_json(sealed))
+    files.write_json(folder / NAME, sealed)
+
+
+def accept(folder: Path) -> bool:
+    """Make an attempt's result the cell's.
+
+    Returns:
+        Whether this attempt was accepted; False when another one was before.
+    """
+    accepted = folder.parent / NAME
+    try:
+        os.link(folder / NAME, accepted)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        return _accept_without_links(folder / NAME, accepted)
+    return True
+
+
+def _accept_without_links(own: Path, accepted: Path) -> bool:
+    """For file systems without hard links: exclusive creation; a torn file fails its checksum and is set aside."""
+    try:
+        handle = os.open(accepted, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        return False
+    with os.fdopen(handle, "wb") as sink:
+        sink.write(own.read_bytes())
+        sink.flush()
+        os.fsync(sink.fileno())
+    return True
+
+
+def read(workdir: Workdir, cell: Cell) -> Result | None:
+    """The accepted result of a cell, or None if there is none.
+
+    Raises:
+        DamagedResult: when there is one that cannot be believed.
+    """
+    path = workdir.cell(cell) / NAME
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DamagedResult(f"{path} cannot be read ({error.strerror})") from None
+    try:
+        body = json.loads(content)
+        claimed = body.pop("sha256")
+        intact = claimed == files.sha256(files.to_json(body))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        intact = False
+    if not intact:
+        raise DamagedResult(f"{path} is cut short or altered")
+    if body.get("format") != FORMAT or body.get("cell") != cell.key:
+        raise DamagedResult(
+            f"{path} is not a result of cell {cell.short} that this version can read"
+        )
+    result = Result(body, workdir.cell(cell))
+    for name, listed in body["files"].items():
+        try:
+            size = (result.folder / name).stat().st_size
+        except OSError:
+            raise DamagedResult(
+                f"{result.folder / name}, which belongs to {path}, is missing"
+            ) from None
+        if size != listed["bytes"]:
+            raise DamagedResult(
+                f"{result.folder / name} has {size} bytes instead of {listed['bytes']}"
+            )
+    return result
+
+
+def set_aside(workdir: Workdir, cell: Cell) -> None:
+    """Rename a damaged result, so that the cell can be done again and the damage be looked at."""
+    path = workdir.cell(cell) / NAME
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    path.replace(path.with_name(f"damaged-{stamp}.json"))
+
+
+def failure(workdir: Workdir, cell: Cell) -> str | None:
+    """Why the newest attempt at a cell failed, in one line, or None if it did not."""
+    tried = attempts(workdir, cell)
+    if not tried:
+        return None
+    try:
+        return str(json.loads((tried[-1] / FAILURE).read_bytes())["error"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_failure(folder: Path, *, error: str, trace: str = "") -> None:
+    """Record that an attempt failed."""
+    ended = datetime.now(UTC).isoformat(timespec="seconds")
+    files.write_json(folder / FAILURE, {"error": error, "trace": trace, "ended": ended})

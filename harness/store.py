@@ -1,0 +1,236 @@
+"""The one door to MLflow: accepted results go in, each exactly once, by one writer with bulk calls.
+
+The store is a gathering of facts that lie elsewhere: it can be deleted and is rebuilt. Writing is idempotent: a run is
+found by its cell and attempt, its points carry the times at which they were made, so that writing them again adds nothing.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# A tracking server that is down must not hold us up for minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+import mlflow
+from mlflow.entities import Metric, Param, Run, ViewType
+from mlflow.tracking import MlflowClient
+
+from harness.result import Result
+from harness.uri import uri
+from harness.workdir import Workdir
+from tasks.cell import Cell
+
+CELL, ATTEMPT, ROLE, COMPLETE, CONTENT = "cell", "attempt", "role", "complete", "content"
+PARENT = "mlflow.parentRunId"
+BATCH = 1000
+"""MLflow's limit of metrics per call."""
+
+
+class _Known(NamedTuple):
+    """A run that is in the store."""
+
+    id: str
+    parent: str
+    complete: bool
+
+
+class Store:
+    """The MLflow experiment of one of our experiments."""
+
+    def __init__(self, workdir: Workdir, name: str) -> None:
+        """Open the store, and create what is missing.
+
+        Raises:
+            mlflow.exceptions.MlflowException: when the store cannot be reached or read.
+        """
+        place = uri(workdir)
+        workdir.artifacts.mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(place)
+        self._client = MlflowClient(place)
+        self._name = name
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            local = place.startswith("sqlite:")
+            self._id = self._client.create_experiment(
+                name, workdir.artifacts.resolve().as_uri() if local else None
+            )
+        else:
+            if found.lifecycle_stage == "deleted":
+                self._client.restore_experiment(found.experiment_id)
+            self._id = str(found.experiment_id)
+        self._runs: dict[tuple[str, str], _Known] = {}
+        self._parent: Run | None = None
+        for run in self._all_runs():
+            if run.data.tags.get(ROLE) == "parent":
+                self._parent = run
+            elif CELL in run.data.tags:
+                run_tags = run.data.tags
+                known = _Known(
+                    str(run.info.run_id), run_tags.get(PARENT, ""), run_tags.get(COMPLETE) == "true"
+                )
+                self._runs[run_tags[CELL], run_tags.get(ATTEMPT, "")] = known
+
+    def _all_runs(self) -> Iterable[Run]:
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._id], run_view_type=ViewType.ACTIVE_ONLY, max_results=1000, page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def open_parent(self, title: str) -> str:
+        """The run that the cells' runs are children of; created before the first of them."""
+        if self._parent is None:
+            return self._new_parent(title)
+        return str(self._parent.info.run_id)
+
+    def _new_parent(self, title: str, instead_of: str = "") -> str:
+        tags = {ROLE: "parent", "mlflow.runName": self._name, "mlflow.note.content": title}
+        self._parent = self._client.create_run(self._id, tags=tags, run_name=self._name)
+        if instead_of:
+            for key, attempt in self._runs:
+                self._adopt(key, attempt, str(self._parent.info.run_id))
+            self._client.delete_run(instead_of)
+        return str(self._parent.info.run_id)
+
+    def put(self, cell: Cell, found: Result, parent: str) -> None:
+        """Write one accepted result, unless it is there; other attempts at the cell are removed."""
+        for (key, attempt), other in list(self._runs.items()):
+            if key == cell.key and attempt != found.attempt:
+                self._client.delete_run(other.id)
+                del self._runs[key, attempt]
+        known = self._runs.get((cell.key, found.attempt))
+        if known is not None and known.complete:
+            if known.parent != parent:
+                self._adopt(cell.key, found.attempt, parent)
+            return
+        body = found.body
+        start, end = (_milliseconds(body[name]) for name in ("started", "ended"))
+        tags = {
+            CELL: cell.key,
+            ATTEMPT: found.attempt,
+            ROLE: "cell",
+            PARENT: parent,
+            "task": body["task"],
+            "method": cell.label or "(needed by others)",
+            "mlflow.source.git.commit": str(body["provenance"]["code"]["commit"]),
+            "dirty": str(body["provenance"]["code"]["dirty"]),
+            "host": str(body["provenance"]["machine"]["host"]),
+            "device": str(body["provenance"]["device"]),
+        }
+        if known is not None:
+            run_id = known.id
+        else:
+            made = self._client.create_run(
+                self._id, start_time=start, tags=tags, run_name=_run_name(cell)
+            )
+            run_id = str(made.info.run_id)
+        values = {
+            **cell.task.values(),
+            "method": cell.label,
+            "task": body["task"],
+            "seed": cell.seed,
+        }
+        params = [Param(name, str(value)) for name, value in values.items()]
+        metrics = [Metric(score["metric"], score["value"], end, 0) for score in body["scores"]]
+        metrics += [
+            Metric(f"usage/{name}", float(value), end, 0) for name, value in body["usage"].items()
+        ]
+        history = body["history"]
+        for name in ("loss", "learning_rate"):
+            points = zip(history[name], history["time"], history["step"], strict=True)
+            metrics += [
+                Metric(f"train/{name}", value, int(1000 * when), int(step))
+                for value, when, step in points
+            ]
+        self._log(run_id, metrics, params)
+        self._client.set_terminated(run_id, status="FINISHED", end_time=end)
+        self._client.set_tag(run_id, COMPLETE, "true")
+        self._runs[cell.key, found.attempt] = _Known(run_id, parent, True)
+
+    def _adopt(self, key: str, attempt: str, parent: str) -> None:
+        known = self._runs[key, attempt]
+        self._client.set_tag(known.id, PARENT, parent)
+        self._runs[key, attempt] = known._replace(parent=parent)
+
+    def close_parent(
+        self,
+        title: str,
+        curves: Mapping[str, list[tuple[int, float]]],
+        artifacts: Iterable[Path],
+        content: str,
+    ) -> None:
+        """Write the experiment's curves, figures and tables to the parent run.
+
+        Args:
+            title: the experiment's title.
+            curves: (step, value) points by metric name.
+            artifacts: files to keep with it.
+            content: identifies what the curves were drawn from; if it changed, a new parent takes the children over,
+                since points of a metric cannot be taken back.
+        """
+        parent = self.open_parent(title)
+        assert self._parent is not None
+        if self._parent.data.tags.get(CONTENT) == content:
+            return
+        if CONTENT in self._parent.data.tags:
+            parent = self._new_parent(title, instead_of=parent)
+        now = int(1000 * datetime.now().astimezone().timestamp())
+        self._log(
+            parent,
+            [
+                Metric(name, value, now, step)
+                for name, points in curves.items()
+                for step, value in points
+            ],
+            [],
+        )
+        for path in artifacts:
+            self._client.log_artifact(parent, str(path))
+        self._client.set_tag(parent, CONTENT, content)
+        self._client.set_terminated(parent, status="FINISHED")
+
+    def forget_all_but(self, keys: Iterable[str]) -> None:
+        """Remove runs of cells that this experiment no longer has from under its parent."""
+        wanted = set(keys)
+        for (key, attempt), known in list(self._runs.items()):
+            if key not in wanted:
+                if known.parent:
+                    self._client.delete_tag(known.id, PARENT)
+                del self._runs[key, attempt]
+
+    def _log(self, run_id: str, metrics: list[Metric], params: list[Param]) -> None:
+        self._client.log_batch(run_id, metrics=metrics[:BATCH], params=params[:100])
+        for start in range(BATCH, len(metrics), BATCH):
+            self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+
+def reachable(workdir: Workdir) -> str:
+    """Ask the store for its experiments.
+
+    Returns:
+        What went wrong in one line, or nothing.
+    """
+    try:
+        MlflowClient(uri(workdir)).search_experiments(max_results=1)
+    except Exception as error:  # noqa: BLE001 - whatever a store can answer, a person wants it in one line
+        return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    return ""
+
+
+def _run_name(cell: Cell) -> str:
+    values = cell.task.values()
+    if "resample" in values:
+        return f"{cell.label or type(cell.task).__name__} · {values['shots']}/class · split {values['split']} · #{values['resample']}"
+    return f"{type(cell.task).__name__} {values.get('model', '')}".strip()
+
+
+def _milliseconds(when: str) -> int:
+    return int(1000 * datetime.fromisoformat(when).timestamp())

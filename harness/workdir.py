@@ -1,0 +1,147 @@
+"""The work folder: where runs, reports and the tracking store live, and who may write there.
+
+runs/<key>/<attempt>/   one attempt at a cell: log, provenance, checkpoints, result, predictions, weights
+runs/<key>/result.json  the accepted attempt's result: the fact that the cell is done
+reports/<experiment>/   figures and tables
+experiments/<name>.json the knobs of the last `harness run` of that name
+mlflow.db, mlartifacts/ the tracking store, rebuilt from the results at any time
+"""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness.files import write_json
+from tasks.cell import Cell
+
+
+class WorkdirBusy(Exception):
+    """Another process drives this work folder."""
+
+
+class WorkdirUnusable(Exception):
+    """The work folder cannot be created or written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workdir:
+    """Paths inside a work folder."""
+
+    root: Path
+
+    @property
+    def runs(self) -> Path:
+        """Folder of all cells' runs."""
+        return self.root / "runs"
+
+    def cell(self, cell: Cell) -> Path:
+        """Folder of one cell's attempts."""
+        return self.runs / cell.short
+
+    def report(self, name: str) -> Path:
+        """Folder of one experiment's report."""
+        return self.root / "reports" / name
+
+    @property
+    def logs(self) -> Path:
+        """What workers said outside any cell."""
+        return self.root / "logs"
+
+    @property
+    def database(self) -> Path:
+        """The MLflow store, unless MLFLOW_TRACKING_URI names another."""
+        return self.root / "mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """Files that MLflow keeps."""
+        return self.root / "mlartifacts"
+
+    def experiment(self, name: str) -> Path:
+        """The record of the last run of an experiment."""
+        return self.root / "experiments" / f"{name}.json"
+
+    @property
+    def driver(self) -> Path:
+        """What the driver at work says of itself."""
+        return self.root / "driver.json"
+
+    def prepare(self) -> None:
+        """Create the folder and see that it can be written.
+
+        Raises:
+            WorkdirUnusable: when it cannot.
+        """
+        probe = self.root / f".probe-{os.getpid()}"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"\0" * 4096)
+            probe.unlink()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise WorkdirUnusable(
+                f"the work folder {self.root} cannot be written ({reason}): free some space or its permissions, or "
+                "choose another with --workdir"
+            ) from None
+
+    @contextmanager
+    def locked(self, purpose: str) -> Iterator[None]:
+        """Be the only driver of this folder.
+
+        Raises:
+            WorkdirBusy: when another process is; nothing was changed.
+        """
+        with (self.root / ".lock").open("a+", encoding="utf-8") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                handle.seek(0)
+                who = handle.read().strip() or "another process"
+                raise WorkdirBusy(
+                    f"{who} is at work in {self.root}: wait for it, watch it with `harness status`, or use another "
+                    "--workdir"
+                ) from None
+            handle.truncate(0)
+            since = datetime.now(UTC).strftime("%H:%M:%S UTC")
+            handle.write(
+                f"`{purpose}` (process {os.getpid()} on {socket.gethostname()}, since {since})"
+            )
+            handle.flush()
+            try:
+                yield
+            finally:
+                handle.truncate(0)
+
+    def is_driven(self) -> bool:
+        """Whether a driver is at work here now."""
+        lock = self.root / ".lock"
+        if not lock.exists():
+            return False
+        try:
+            with lock.open("r", encoding="utf-8") as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        return False
+
+    def remember(self, name: str, *, source: str, settings: tuple[str, ...]) -> None:
+        """Record with which knobs an experiment was last run, for status, report and collect."""
+        write_json(self.experiment(name), {"source": source, "settings": list(settings)})
+
+    def remembered(self, name: str) -> dict[str, Any] | None:
+        """The record of the last run of an experiment, if there is a readable one."""
+        try:
+            record = json.loads(self.experiment(name).read_bytes())
+            return {
+                "source": str(record["source"]),
+                "settings": tuple(map(str, record["settings"])),
+            }
+        except (OSError, ValueError, KeyError, TypeError):
+            return None

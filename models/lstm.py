@@ -1,0 +1,191 @@
+"""The LSTM of the paper's section 2.1: one layer, and layers on top of one another.
+
+Plain torch operations, so that the loop can be read against the equations. Encoders and decoders
+are built from it in encoder.py and autoencoder.py.
+
+Letters: T steps, B sequences, D inputs, H units of a layer, G = 4H pre-activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.dropout import Dropout
+from models.initial import uniform_fan_in_
+
+
+class LSTMState(NamedTuple):
+    """What a layer carries from one step to the next."""
+
+    h_BH: Tensor
+    """Output of the units."""
+    c_BH: Tensor
+    """Content of the memory cells."""
+
+
+class PeepholeLSTM(nn.Module):
+    """One layer of LSTM units whose gates also see their own cell (section 2.1).
+
+        i_t = sigmoid(W_xi x_t + W_hi h_{t-1} + w_ci * c_{t-1} + b_i)
+        f_t = sigmoid(W_xf x_t + W_hf h_{t-1} + w_cf * c_{t-1} + b_f)
+        c_t = f_t * c_{t-1} + i_t * tanh(W_xc x_t + W_hc h_{t-1} + b_c)
+        o_t = sigmoid(W_xo x_t + W_ho h_{t-1} + w_co * c_t + b_o)
+        h_t = o_t * tanh(c_t)
+
+    The paper's W_ci, W_cf, W_co are diagonal, hence vectors here. Blocks of G rows are ordered i, f,
+    candidate, o, as in torch.nn.LSTM (which has two biases and no peepholes).
+
+    Attributes:
+        weight_x: (4H, D), or None for a layer that has no input.
+        weight_h: (4H, H).
+        bias: (4H,).
+        peephole: (3, H), the rows w_ci, w_cf, w_co.
+    """
+
+    weight_x: nn.Parameter | None
+
+    def __init__(self, input_size: int | None, hidden_size: int) -> None:
+        """Make a layer.
+
+        Args:
+            input_size: D, or None for a layer without input weights (the first layer of an
+                unconditioned decoder).
+            hidden_size: H.
+        """
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        gates_size = 4 * hidden_size
+        if input_size is None:
+            self.register_parameter("weight_x", None)
+        else:
+            self.weight_x = nn.Parameter(torch.empty(gates_size, input_size))
+        self.weight_h = nn.Parameter(torch.empty(gates_size, hidden_size))
+        self.bias = nn.Parameter(torch.empty(gates_size))
+        self.peephole = nn.Parameter(torch.empty(3, hidden_size))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the initial values of section 3.1; the forget gate gets no bias of its own."""
+        # Fan-in of a matrix = its columns: D for weight_x, H for weight_h.
+        if self.weight_x is not None:
+            uniform_fan_in_(self.weight_x)
+        uniform_fan_in_(self.weight_h)
+        nn.init.zeros_(self.bias)
+        nn.init.zeros_(self.peephole)
+
+    def forward(
+        self, x_TBD: Tensor | None, state: LSTMState, *, steps: int | None = None
+    ) -> tuple[Tensor, LSTMState]:
+        """Run the layer over a sequence.
+
+        Args:
+            x_TBD: Inputs. None means a zero input at each of `steps` steps: the input weights then
+                contribute nothing, the bias is added as ever.
+            state: Where to start, (B, H) each.
+            steps: Needed when x_TBD is None.
+
+        Returns:
+            h_TBH at every step, and the state after the last.
+
+        Raises:
+            ValueError: The number of steps is unknown or contradictory, or the layer has no input
+                weights for the inputs given.
+        """
+        h_BH, c_BH = state
+        weight_HG = self.weight_h.t()
+        peep_i_H, peep_f_H, peep_o_H = self.peephole.unbind(0)
+        outputs = []
+        for from_input in self._from_input(x_TBD, steps):
+            i_BH, f_BH, candidate_BH, o_BH = torch.addmm(from_input, h_BH, weight_HG).chunk(
+                4, dim=1
+            )
+            i_BH = torch.sigmoid(i_BH + peep_i_H * c_BH)
+            f_BH = torch.sigmoid(f_BH + peep_f_H * c_BH)
+            c_BH = f_BH * c_BH + i_BH * torch.tanh(candidate_BH)
+            o_BH = torch.sigmoid(o_BH + peep_o_H * c_BH)  # alone in seeing the new cell
+            h_BH = o_BH * torch.tanh(c_BH)
+            outputs.append(h_BH)
+        return torch.stack(outputs), LSTMState(h_BH, c_BH)
+
+    def _from_input(self, x_TBD: Tensor | None, steps: int | None) -> Sequence[Tensor]:
+        """Give W_x x_t + b for every step: T tensors of (B, G), or of (G,) when the input is zero."""
+        if x_TBD is None:
+            if steps is None:
+                raise ValueError("without inputs the number of steps is unknown: pass steps=")
+            return [self.bias] * steps
+        if self.weight_x is None:
+            raise ValueError("this layer has no input weights: pass None instead of inputs")
+        if steps not in (None, len(x_TBD)):
+            raise ValueError(f"steps={steps} contradicts the {len(x_TBD)} inputs: leave steps out")
+        # One product for all steps. unbind, because its gradient is one stack; indexing step by step
+        # would fill a (T, B, G) gradient with zeros T times.
+        return functional.linear(x_TBD, self.weight_x, self.bias).unbind(0)
+
+
+class StackedLSTM(nn.Module):
+    """Layers of equal size, each reading the h of the layer below.
+
+    Attributes:
+        layers: The `PeepholeLSTM`s, lowest first.
+    """
+
+    def __init__(self, input_size: int | None, hidden_size: int, num_layers: int) -> None:
+        """Make the layers; `input_size` is that of the lowest, None where it has no input."""
+        super().__init__()
+        if num_layers < 1:
+            raise ValueError(f"num_layers={num_layers}: a stack has at least one layer")
+        self.hidden_size = hidden_size
+        self.layers = nn.ModuleList(
+            PeepholeLSTM(input_size if layer == 0 else hidden_size, hidden_size)
+            for layer in range(num_layers)
+        )
+
+    def zero_state(self, batch_size: int, like: Tensor) -> tuple[LSTMState, ...]:
+        """Give every layer a zero state, (B, H) each, of the dtype and on the device of `like`."""
+        zeros_BH = like.new_zeros(batch_size, self.hidden_size)
+        return tuple(LSTMState(zeros_BH, zeros_BH) for _ in self.layers)
+
+    def forward(
+        self,
+        x_TBD: Tensor | None,
+        state: Sequence[LSTMState] | None = None,
+        *,
+        steps: int | None = None,
+        dropout: Dropout | None = None,
+    ) -> tuple[Tensor, tuple[LSTMState, ...]]:
+        """Run all layers over a sequence.
+
+        Args:
+            x_TBD: Inputs of the lowest layer, or None as in `PeepholeLSTM.forward`.
+            state: One a layer, lowest first; zeros when left out.
+            steps: Needed when x_TBD is None.
+            dropout: Applied to every layer's input, the lowest layer's included. Never between
+                steps, and not to the output returned: whoever reads it decides (section 3.3 drops
+                what goes from layer to layer, "not through time within the same LSTM").
+
+        Returns:
+            The top layer's h_TBH, and the state of every layer after the last step.
+
+        Raises:
+            ValueError: There is neither input nor state, or not one state for every layer.
+        """
+        if state is None:
+            if x_TBD is None:
+                raise ValueError("without inputs and without a state the batch size is unknown")
+            state = self.zero_state(x_TBD.shape[1], x_TBD)
+        if len(state) != len(self.layers):
+            raise ValueError(f"{len(state)} states for {len(self.layers)} layers: give one a layer")
+        last = []
+        for layer, layer_state in zip(self.layers, state, strict=True):
+            if dropout is not None and x_TBD is not None:
+                x_TBD = dropout(x_TBD)
+            x_TBD, layer_last = layer(x_TBD, layer_state, steps=steps)
+            last.append(layer_last)
+        assert x_TBD is not None  # there is at least one layer
+        return x_TBD, tuple(last)

@@ -1,0 +1,1 @@
+"""Rows in, files out; redrawn on a laptop without torch."""

@@ -1,0 +1,74 @@
+"""What a report is given: the cells it needs and the scores that exist, as plain rows.
+
+Nothing here knows where rows come from. The harness fills an `Evidence` from its store; a reader can fill one by hand
+from a csv file. Checking rows against cells is `reports.join`; means and spreads are `reports.frame`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Value = str | int | float | bool | None
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """Everything one report may speak about.
+
+    A *cell* is a score that should exist; a *row* is one score of an accepted run of a cell. Both name the cell's
+    coordinates with the same keys, so that a missing cell can still be placed in a table.
+    """
+
+    experiment: str
+    """Name of the experiment, also the base name of every file drawn: letters, digits, `_`, `-` and `.`."""
+
+    title: str
+    """One line for headings, in words."""
+
+    expected: tuple[Mapping[str, Value], ...]
+    """One mapping per cell the report needs, in the order in which methods should be shown.
+
+    Keys: `cell` (its key), `dataset`, `split` (int, the dataset's own), `method` (label), `shots` (labelled videos per
+    class as text: "1", "2", ... or "all"), `labels_per_class` (videos; for "all" the mean number of training videos per
+    class of that split), `resample` (int, which draw of the labelled subset).
+    """
+
+    rows: tuple[Mapping[str, Value], ...]
+    """One mapping per score: the keys of `expected` and `run` (attempt), `metric`, `value`, `unit`, `higher_is_better`."""
+
+    failed: Mapping[str, str]
+    """Cell key to a one-line reason, for cells whose last run ended without an accepted result."""
+
+    provenance: Mapping[str, object]
+    """JSON-able facts: commit, knobs, versions, hosts. Three keys are read here.
+
+    `notes`: sentences printed under the tables; `chance`: dataset to chance level in percent; `commit`.
+    """
+
+    def __post_init__(self) -> None:
+        """Refuse a name that could not be a file name on any system."""
+        if not _FILE_NAME.fullmatch(self.experiment):
+            raise ValueError(
+                f"the experiment name {self.experiment!r} becomes the name of files; "
+                "use letters, digits, '_', '-' and '.' only"
+            )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The sentences of `provenance["notes"]`, in order; a single sentence may stand alone."""
+        notes = self.provenance.get("notes", ())
+        if isinstance(notes, str):
+            return (notes,)
+        if not isinstance(notes, (list, tuple)):
+            raise TypeError(f"provenance 'notes' must be a list of sentences, not {notes!r}")
+        return tuple(str(note) for note in notes)
+
+    @property
+    def chance(self) -> dict[str, float]:
+        """Chance level per dataset in percent, empty when `provenance` does not give it."""
+        chance = self.provenance.get("chance", {})
+        if not isinstance(chance, Mapping):
+            raise TypeError(f"provenance 'chance' must map a dataset to percent, not {chance!r}")
+        return {str(dataset): float(percent) for dataset, percent in chance.items()}

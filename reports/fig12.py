@@ -1,0 +1,231 @@
+"""Figure 12: accuracy against the number of labelled videos per class, with and without pretraining.
+
+`draw` turns evidence into files. What it shows is reduced in `reports.frame`, drawn in `reports.panels` and laid out as
+tables in `reports.fewshot_tables`; the metric is video accuracy throughout, block accuracy stands beside it by name.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from reports.evidence import Evidence
+from reports.fewshot_tables import (
+    accuracy_table,
+    difference_table,
+    missing_table,
+    split_table,
+    splits_phrase,
+)
+from reports.frame import PAIRED, by_split, curve, paired
+from reports.join import every_score, join, metrics, missing
+from reports.page import page
+from reports.panels import accuracy_panels
+from reports.published import SINGLE_FRAME
+from reports.record import commit, record
+from reports.style import paper_style, render
+from reports.tables import Table, csv_bytes, latex, markdown, markdown_text
+
+FORMATS = ("png", "pdf", "svg", "md", "tex", "csv", "html", "json")
+"""Every form `draw` can give."""
+
+METRIC = "video_accuracy"
+BLOCK_METRIC = "block_accuracy"
+
+
+def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
+    """The figure, its numbers and their origin, as file contents; nothing is written.
+
+    Args:
+        evidence: Cells, scores and provenance; the experiment's name becomes the base name of the files.
+        formats: Which of `FORMATS` to give.
+
+    Returns:
+        File name to content, the same bytes for the same evidence. "csv" gives three files: NAME.csv has exactly the
+        drawn numbers, NAME_difference.csv the paired differences, NAME_runs.csv every score of every run.
+
+    Raises:
+        ValueError: For an unknown format, or evidence that `reports.join` refuses.
+    """
+    for form in formats:
+        if form not in FORMATS:
+            near = difflib.get_close_matches(form, FORMATS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"unknown format {form!r}: this report gives {', '.join(FORMATS)}{hint}"
+            )
+    files: dict[str, bytes] = {}
+    for form in FORMATS:
+        if form in formats:
+            files |= _files(evidence, form)
+    return files
+
+
+def _files(evidence: Evidence, form: str) -> dict[str, bytes]:
+    """The files of one format."""
+    name = evidence.experiment
+    if form == "csv":
+        return {
+            f"{name}.csv": csv_bytes(curve(evidence, METRIC)),
+            f"{name}_difference.csv": csv_bytes(differences(evidence)),
+            f"{name}_runs.csv": csv_bytes(every_score(evidence)),
+        }
+    if form == "md":
+        content = _markdown(evidence)
+    elif form == "tex":
+        content = _latex(evidence)
+    elif form == "html":
+        content = _html(evidence)
+    elif form == "json":
+        points = curve(evidence, METRIC)
+        content = record(evidence, METRIC, curve=points, differences=differences(evidence))
+    else:
+        content = _picture(evidence, form)
+    return {f"{name}.{form}": content}
+
+
+def _picture(evidence: Evidence, form: str) -> bytes:
+    """The figure, built anew for each format: laying it out for one would leave traces in the next."""
+    points = curve(evidence, METRIC)
+    note = error_bar_note(points, _splits(evidence))
+    with paper_style():
+        figure = accuracy_panels(points, chance=evidence.chance, note=note)
+        return render(figure, form)
+
+
+def pairs(methods: Sequence[str]) -> list[tuple[str, str]]:
+    """(treatment, baseline) for every method "B + ..." whose "B" is there too; none starts from single frames."""
+    return [
+        (treatment, baseline)
+        for baseline in methods
+        for treatment in methods
+        if treatment.startswith(f"{baseline} + ") and baseline != SINGLE_FRAME
+    ]
+
+
+def differences(evidence: Evidence) -> pd.DataFrame:
+    """`reports.frame.paired` of every pair of methods, one under the other, in percentage points."""
+    found = [
+        paired(evidence, METRIC, *pair).assign(treatment=pair[0], baseline=pair[1])
+        for pair in pairs(_methods(evidence))
+    ]
+    columns = ["treatment", "baseline", *PAIRED]
+    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+
+
+def error_bar_note(points: pd.DataFrame, splits: Sequence[int]) -> str:
+    """What the error bars are, in words that stand in the figure itself."""
+    spread = points[points["sd"].notna()]
+    if not (points["n"] > 0).any():
+        return "no error bars: nothing has finished yet"
+    if spread.empty:
+        return "no error bars: fewer than two resampled training subsets per point"
+    fewest, most = spread["expected"].min(), spread["expected"].max()
+    over = str(most) if fewest == most else f"{fewest} to {most}"
+    note = f"error bars: ±1 sd over {over} resampled training subsets{splits_phrase(splits)}"
+    if ((points["n"] == 1) & (points["expected"] == 1)).any():
+        note += "; no bar where there is one subset"
+    return note
+
+
+def _methods(evidence: Evidence) -> list[str]:
+    return list(dict.fromkeys(str(cell["method"]) for cell in evidence.expected))
+
+
+def _splits(evidence: Evidence, dataset: str | None = None) -> list[int]:
+    """The splits that are expected, of one dataset or of all."""
+    return sorted(
+        {
+            int(str(cell["split"]))
+            for cell in evidence.expected
+            if dataset is None or cell["dataset"] == dataset
+        }
+    )
+
+
+def _accuracy_tables(evidence: Evidence) -> list[Table]:
+    """One table per dataset, so that each fits a page."""
+    points = curve(evidence, METRIC)
+    blocks = curve(evidence, BLOCK_METRIC) if BLOCK_METRIC in metrics(evidence) else None
+    return [
+        accuracy_table(
+            points[points["dataset"] == dataset],
+            None if blocks is None else blocks[blocks["dataset"] == dataset],
+            title=evidence.title,
+            splits=_splits(evidence, dataset),
+            label=_label(evidence, dataset),
+        )
+        for dataset in dict.fromkeys(points["dataset"])
+    ]
+
+
+def _difference_tables(evidence: Evidence) -> list[Table]:
+    """One table per pair of methods."""
+    return [
+        difference_table(
+            paired(evidence, METRIC, *pair),
+            *pair,
+            splits=_splits(evidence),
+            label=_label(evidence, f"difference-{place}"),
+        )
+        for place, pair in enumerate(pairs(_methods(evidence)), start=1)
+    ]
+
+
+def _label(evidence: Evidence, part: str) -> str:
+    """A LaTeX label without any character that LaTeX could trip over."""
+    return "tab:" + re.sub(r"[^A-Za-z0-9]+", "-", f"{evidence.experiment}-{part}")
+
+
+def _lead(evidence: Evidence) -> str:
+    """One line on how much is there and which code gave it."""
+    finished = int(join(evidence, METRIC)["value"].notna().sum())
+    lead = f"{finished} of {len(evidence.expected)} expected results are in."
+    origin = commit(evidence)
+    if not origin:
+        return lead
+    text = origin if isinstance(origin, str) else json.dumps(origin, sort_keys=True)
+    dirty = " with uncommitted changes" if evidence.provenance.get("dirty") is True else ""
+    return f"{lead} Code: commit {text}{dirty}."
+
+
+def _markdown(evidence: Evidence) -> bytes:
+    parts = [f"# {markdown_text(evidence.title)}\n", f"{markdown_text(_lead(evidence))}\n"]
+    parts += [markdown(table) for table in _accuracy_tables(evidence)]
+    parts += [markdown(table) for table in _difference_tables(evidence)]
+    if len(_splits(evidence)) > 1:
+        parts.append(markdown(split_table(by_split(evidence, METRIC))))
+    lost = missing_table(missing(evidence, METRIC))
+    if lost is not None:
+        parts += ["## Missing\n", markdown(lost)]
+    if evidence.notes:
+        parts += ["## Notes\n", "".join(f"- {markdown_text(note)}\n" for note in evidence.notes)]
+    return "\n".join(parts).encode()
+
+
+def _latex(evidence: Evidence) -> bytes:
+    head = f"% {' '.join(_lead(evidence).split())}\n% Needs \\usepackage{{booktabs}}.\n"
+    tables = [*_accuracy_tables(evidence), *_difference_tables(evidence)]
+    if evidence.notes and tables:
+        tables[-1] = replace(tables[-1], notes=(*tables[-1].notes, *evidence.notes))
+    return "\n".join([head, *(latex(table) for table in tables)]).encode()
+
+
+def _html(evidence: Evidence) -> bytes:
+    sections = [("Accuracy", table) for table in _accuracy_tables(evidence)]
+    sections += [("Difference", table) for table in _difference_tables(evidence)]
+    if len(_splits(evidence)) > 1:
+        sections.append(("By split", split_table(by_split(evidence, METRIC))))
+    return page(
+        title=evidence.title,
+        lead=_lead(evidence),
+        figure_svg=_picture(evidence, "svg"),
+        figure_alt="Video accuracy against labelled videos per class; the tables below have the numbers.",
+        sections=sections,
+        missing=missing_table(missing(evidence, METRIC)),
+        notes=evidence.notes,
+        provenance={k: v for k, v in evidence.provenance.items() if k != "notes"},
+    )

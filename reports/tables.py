@@ -1,0 +1,229 @@
+"""A small table of texts, and its four written forms: Markdown, LaTeX, HTML and csv.
+
+Numbers become text here and nowhere else, so that all forms of one table agree. What goes into a table is decided by
+the artefact's own file.
+"""
+
+import html as escaping
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+MISSING = "\N{EN DASH}"
+"""Stands for a number that does not exist."""
+INCOMPLETE = "\N{DAGGER}"
+"""Follows a count of resamples that is lower than it should be."""
+MINUS = "\N{MINUS SIGN}"
+"""The sign of a negative number in print; csv and json keep the plain hyphen."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One column: its heading, the unit of its numbers and how they are aligned."""
+
+    header: str
+    unit: str = ""
+    """Printed in brackets after the heading, empty for texts."""
+    align: Literal["left", "right"] = "left"
+
+    @property
+    def heading(self) -> str:
+        """Header and unit as one text."""
+        return f"{self.header} ({self.unit})" if self.unit else self.header
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A table whose cells are already text."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str
+    """Says what the numbers are, and of what every spread is one."""
+    notes: tuple[str, ...] = ()
+    """Sentences printed under the table."""
+    label: str = ""
+    """Target of a LaTeX cross reference, such as "tab:fig12"; empty for none."""
+    group_by: int = 0
+    """How many leading columns make a group: rows with the same texts there belong together."""
+
+    def __post_init__(self) -> None:
+        """Refuse rows of another width than the heading."""
+        for place, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"row {place} has {len(row)} cells for {len(self.columns)} columns"
+                )
+
+    def begins_group(self, place: int) -> bool:
+        """Whether the row at this place has other group texts than the row above it."""
+        width = self.group_by
+        return place == 0 or self.rows[place][:width] != self.rows[place - 1][:width]
+
+
+def number(value: float | None, *, digits: int = 1, signed: bool = False) -> str:
+    """A number with a true minus sign and a fixed count of decimals; `MISSING` for None and nan."""
+    if value is None or math.isnan(value):
+        return MISSING
+    text = f"{round(value, digits) + 0.0:{'+' if signed else ''}.{digits}f}"  # + 0.0 turns -0.0 into 0.0
+    return text.replace("-", MINUS)
+
+
+def mean_sd(mean: float, sd: float, *, digits: int = 1) -> str:
+    """Mean ± sd; the mean alone where one resample has no spread."""
+    return (
+        number(mean, digits=digits)
+        if math.isnan(sd)
+        else f"{number(mean, digits=digits)} ± {sd:.{digits}f}"
+    )
+
+
+def count(n: int, expected: int) -> str:
+    """How many resamples a mean is over: "10", or "9/10 †" when one is missing."""
+    return str(n) if n == expected else f"{n}/{expected} {INCOMPLETE}"
+
+
+def videos(shots: str, labels_per_class: float) -> str:
+    """Labelled videos per class: "10", or "all (95)" with the rounded mean over classes and splits."""
+    return f"all ({labels_per_class:.0f})" if shots == "all" else shots
+
+
+def markdown(table: Table) -> str:
+    """The table in GitHub's Markdown, caption first, notes last."""
+    marks = ["---:" if column.align == "right" else ":---" for column in table.columns]
+    lines = [
+        markdown_text(table.caption),
+        "",
+        _markdown_row([column.heading for column in table.columns]),
+        "| " + " | ".join(marks) + " |",
+        *(_markdown_row(row) for row in table.rows),
+    ]
+    for note in table.notes:
+        lines += ["", markdown_text(note)]
+    return "\n".join(lines) + "\n"
+
+
+def markdown_text(text: str) -> str:
+    """Text with everything escaped that Markdown would read as a table border, emphasis, code or HTML."""
+    for sign in "\\|*`":
+        text = text.replace(sign, f"\\{sign}")
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", text)
+    return " ".join(text.replace("<", "&lt;").split())
+
+
+def _markdown_row(cells: list[str] | tuple[str, ...]) -> str:
+    return "| " + " | ".join(markdown_text(cell) for cell in cells) + " |"
+
+
+_LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "\N{LEFT DOUBLE QUOTATION MARK}": "``",
+    "\N{RIGHT DOUBLE QUOTATION MARK}": "''",
+    # At the start of a row, [ and * would be read as arguments of the line break before them.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+    "\N{PLUS-MINUS SIGN}": r"\ensuremath{\pm}",
+    MINUS: r"\ensuremath{-}",
+    "\N{MULTIPLICATION SIGN}": r"\ensuremath{\times}",
+    MISSING: "--",
+    INCOMPLETE: r"\textdagger{}",
+}
+
+
+def latex_text(text: str) -> str:
+    """Text with every character escaped that LaTeX gives a meaning to; white space becomes single spaces."""
+    return "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))
+
+
+def latex(table: Table) -> str:
+    r"""A `table` environment for a document that loads booktabs.
+
+    The columns of a group become a line of their own above its rows: a method's name in every row would be wider than
+    a page.
+    """
+    columns = table.columns[table.group_by :]
+    shape = "".join("r" if column.align == "right" else "l" for column in columns)
+    lines = [
+        r"\begin{table}[tbp]",
+        r"\centering\small",
+        rf"\caption{{{latex_text(table.caption)}}}",
+        *([rf"\label{{{table.label}}}"] if table.label else []),
+        rf"\begin{{tabular}}{{{shape}}}",
+        r"\toprule",
+        _latex_row([column.heading for column in columns]),
+        r"\midrule",
+    ]
+    for place, row in enumerate(table.rows):
+        if table.group_by and table.begins_group(place):
+            group = latex_text(", ".join(row[: table.group_by]))
+            lines += [r"\addlinespace"] if place else []
+            lines.append(rf"\multicolumn{{{len(columns)}}}{{l}}{{\textit{{{group}}}}} \\")
+        lines.append(_latex_row(row[table.group_by :]))
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    if table.notes:
+        notes = " ".join(latex_text(note) for note in table.notes)
+        lines.append(r"\par\smallskip")
+        lines.append(rf"\begin{{minipage}}{{\linewidth}}\footnotesize {notes}\end{{minipage}}")
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def _latex_row(cells: list[str] | tuple[str, ...]) -> str:
+    return " & ".join(latex_text(cell) for cell in cells) + r" \\"
+
+
+def latex_document(*tables: Table) -> str:
+    """A document of its own around the tables, to look at them or to check that they compile."""
+    head = [
+        r"\documentclass{article}",
+        r"\usepackage[T1]{fontenc}",
+        r"\usepackage[margin=2cm]{geometry}",
+        r"\usepackage{booktabs}",
+        r"\begin{document}",
+    ]
+    return "\n".join([*head, *(latex(table) for table in tables), r"\end{document}"]) + "\n"
+
+
+def html(table: Table) -> str:
+    """A `table` element with its caption, then the notes as paragraphs."""
+    heads = "".join(
+        f'<th scope="col" class="{column.align}">{escaping.escape(column.heading)}</th>'
+        for column in table.columns
+    )
+    rows = []
+    for place, row in enumerate(table.rows):
+        cells = "".join(
+            f'<td class="{column.align}">{escaping.escape(cell)}</td>'
+            for column, cell in zip(table.columns, row, strict=True)
+        )
+        mark = ' class="group"' if table.group_by and place and table.begins_group(place) else ""
+        rows.append(f"<tr{mark}>{cells}</tr>")
+    parts = [
+        "<table>",
+        f"<caption>{escaping.escape(table.caption)}</caption>",
+        f"<thead><tr>{heads}</tr></thead>",
+        "<tbody>",
+        *rows,
+        "</tbody>",
+        "</table>",
+        *(f'<p class="note">{escaping.escape(note)}</p>' for note in table.notes),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def csv_bytes(frame: pd.DataFrame) -> bytes:
+    """The frame as csv: floats with 4 decimals and a point, empty for missing, line feeds, UTF-8."""
+    floats = frame.select_dtypes("float").columns
+    rounded = frame.assign(**{name: frame[name].round(4) + 0.0 for name in floats})  # no "-0.0000"
+    text = rounded.to_csv(index=False, float_format="%.4f", na_rep="", lineterminator="\n")
+    return text.encode()

@@ -1,0 +1,1 @@
+"""Jobs on machines; knows no model, task or experiment."""

@@ -1,0 +1,85 @@
+"""Join and leave a process group from torchrun's environment: one rank and many are one code path."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import distributed
+
+TIMEOUT = timedelta(minutes=5)
+"""How long a rank waits for the others in one collective before it gives up."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ranks:
+    """This process's place among the processes that carry out a job together."""
+
+    rank: int
+    num_ranks: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is rank 0, the one that writes."""
+        return self.rank == 0
+
+    def share(self, value: Any) -> Any:
+        """Give every rank what rank 0 has."""
+        if self.num_ranks == 1:
+            return value
+        box = [value]
+        distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Give every rank what all ranks have, in rank order."""
+        if self.num_ranks == 1:
+            return [value]
+        boxes: list[Any] = [None] * self.num_ranks
+        distributed.all_gather_object(boxes, value)
+        return boxes
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum a tensor over ranks, in place."""
+        if self.num_ranks > 1:
+            distributed.all_reduce(values)
+        return values
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """Join the process group that the environment describes: NCCL with GPUs, gloo without.
+
+    Raises:
+        RuntimeError: when torchrun's variables are not set.
+    """
+    missing = [
+        name
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+        if name not in os.environ
+    ]
+    if missing:
+        raise RuntimeError(
+            f"{', '.join(missing)} not set: start this process with torchrun, or through a launcher"
+        )
+    rank, num_ranks, local = (
+        int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    )
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", local % torch.cuda.device_count())
+        torch.cuda.set_device(device)
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+        rank=rank,
+        world_size=num_ranks,
+        timeout=TIMEOUT,
+    )
+    try:
+        yield Ranks(rank=rank, num_ranks=num_ranks, device=device)
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,299 @@
+"""This machine: a bounded pool of worker processes that are fed one job after the other.
+
+A worker is a group of `ranks` processes started with torchrun's environment. It stays alive from job to job, so
+`import torch` is paid once per worker and not once per job. A job whose worker died without a word (SIGKILL, out
+of memory) is tried again; a job that raised is not.
+"""
+
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from slurm.job import Event, Job, by_priority, done_before
+from slurm.launcher import OnEvent
+
+TRIES = 3
+"""How often a job is started whose workers die."""
+GRACE_S = 20.0
+"""Seconds that workers have to leave at a step boundary before they are killed."""
+
+
+@dataclass(eq=False)
+class _Rank:
+    process: subprocess.Popen[bytes]
+    buffer: bytes = b""
+    open: bool = True
+
+
+@dataclass(eq=False)
+class _Group:
+    """The processes that carry out jobs together."""
+
+    ranks: list[_Rank]
+    log: Path
+    job: Job | None = None
+    failure: str = ""
+    finished: set[int] = field(default_factory=set)
+
+    def send(self, job: Job) -> None:
+        self.job, self.failure, self.finished = job, "", set()
+        for rank in self.ranks:
+            # A rank that is gone is noticed when its events end.
+            with suppress(BrokenPipeError):
+                assert rank.process.stdin is not None
+                rank.process.stdin.write(f"{job.id}\n".encode())
+                rank.process.stdin.flush()
+
+
+class Local:
+    """A launcher with a bounded number of processes on this machine."""
+
+    def __init__(
+        self, command: Sequence[str], *, slots: int, logs: Path, gpus: Sequence[str] = ()
+    ) -> None:
+        """Make a launcher.
+
+        Args:
+            command: starts one process of a worker (see `slurm.worker`).
+            slots: processes that work at the same time; a job of more ranks than slots runs alone.
+            logs: folder for what workers say outside any job.
+            gpus: ids of this machine's GPUs; each process sees one of them, in turn.
+        """
+        self._command = list(command)
+        self._slots = slots
+        self._logs = logs
+        self._gpus = gpus
+        self._groups: list[_Group] = []
+        self._started = 0
+        self._selector = selectors.DefaultSelector()
+
+    def run(self, jobs: Sequence[Job], on_event: OnEvent) -> None:
+        """Carry out all jobs (see `Launcher.run`)."""
+        waiting = by_priority(jobs)
+        done = done_before(jobs)
+        tries: Counter[str] = Counter()
+        broken: set[str] = set()
+        try:
+            while True:
+                for job in [each for each in waiting if broken.intersection(each.needs)]:
+                    waiting.remove(job)
+                    broken.add(job.id)
+                    on_event(
+                        Event(kind="skipped", job=job.id, detail="a cell that it needs failed")
+                    )
+                self._feed(waiting, done, tries, on_event)
+                if not any(group.job for group in self._groups):
+                    if waiting and not any(broken.intersection(each.needs) for each in waiting):
+                        raise RuntimeError(
+                            f"{len(waiting)} jobs need jobs that are neither done nor to be run"
+                        )
+                    if not waiting:
+                        break
+                    continue
+                for event in self._listen():
+                    if event.kind == "done":
+                        done.add(event.job)
+                    elif event.kind == "failed":
+                        broken.add(event.job)
+                    elif event.kind == "lost":
+                        job = next(each for each in jobs if each.id == event.job)
+                        if tries[job.id] >= TRIES:
+                            broken.add(job.id)
+                            detail = f"{event.detail}, {TRIES} times in a row"
+                            on_event(Event(kind="failed", job=job.id, detail=detail))
+                            continue
+                        waiting.insert(0, job)
+                    on_event(event)
+        finally:
+            self.close()
+
+    def _feed(
+        self, waiting: list[Job], done: set[str], tries: Counter[str], on_event: OnEvent
+    ) -> None:
+        """Hand out jobs while there are free slots."""
+        for job in list(waiting):
+            if not done.issuperset(job.needs):
+                continue
+            busy = sum(len(group.ranks) for group in self._groups if group.job)
+            if busy and busy + job.ranks > self._slots:
+                return  # not the next one either: a job of many ranks must not starve behind small ones
+            idle = (g for g in self._groups if g.job is None and len(g.ranks) == job.ranks)
+            group = next(idle, None) or self._start(job.ranks)
+            waiting.remove(job)
+            tries[job.id] += 1
+            group.send(job)
+            on_event(Event(kind="started", job=job.id))
+
+    def _start(self, num_ranks: int) -> _Group:
+        number = self._started
+        self._started += 1
+        self._logs.mkdir(parents=True, exist_ok=True)
+        log = self._logs / f"worker-{os.getpid()}-{number}.log"
+        port = free_port()
+        ranks = []
+        for rank in range(num_ranks):
+            environment = dict(os.environ)
+            environment.update(torchrun_environment(rank, num_ranks, port))
+            # One thread a process: results do not depend on how many processes share the machine.
+            environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = "1"
+            if self._gpus:
+                environment["CUDA_VISIBLE_DEVICES"] = self._gpus[(number + rank) % len(self._gpus)]
+            else:
+                environment["GLOO_SOCKET_IFNAME"] = "lo"
+            with log.open("ab") as sink:
+                process = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=sink,
+                    env=environment,
+                    # Ctrl-C reaches the driver alone; it tells the workers.
+                    start_new_session=True,
+                )
+            ranks.append(_Rank(process))
+        group = _Group(ranks, log)
+        for index, each in enumerate(ranks):
+            assert each.process.stdout is not None
+            os.set_blocking(each.process.stdout.fileno(), False)
+            self._selector.register(each.process.stdout, selectors.EVENT_READ, (group, index))
+        self._groups.append(group)
+        return group
+
+    def _listen(self) -> list[Event]:
+        """Wait for news from the workers."""
+        events: list[Event] = []
+        for key, _ in self._selector.select(timeout=1.0):
+            group, index = key.data
+            rank = group.ranks[index]
+            data = os.read(key.fd, 1 << 16)
+            if not data:
+                self._selector.unregister(key.fileobj)
+                rank.open = False
+                events += self._ended(group, index)
+                continue
+            *lines, rank.buffer = (rank.buffer + data).split(b"\n")
+            for line in lines:
+                events += self._heard(group, index, Event(**json.loads(line)))
+        return events
+
+    def _heard(self, group: _Group, index: int, event: Event) -> list[Event]:
+        if group.job is None or event.job != group.job.id:
+            return []
+        if event.kind == "step":
+            return [event] if index == 0 else []
+        if event.kind == "failed" and len(group.ranks) > 1:
+            # The other ranks wait in a collective for this one: the whole group ends.
+            return self._end_group(
+                group, Event(kind="failed", job=event.job, detail=f"rank {index}: {event.detail}")
+            )
+        if event.kind == "failed":
+            group.job = None
+            return [event]
+        if event.kind == "done":
+            group.finished.add(index)
+            if len(group.finished) == len(group.ranks):
+                group.job = None
+                return [event]
+        return []
+
+    def _ended(self, group: _Group, index: int) -> list[Event]:
+        """A rank's events have ended: it died, and its group with it."""
+        if group not in self._groups:
+            return []
+        code = group.ranks[index].process.wait()
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        who = f"rank {index}" if len(group.ranks) > 1 else "its worker"
+        event = (
+            Event(kind="lost", job=group.job.id, detail=f"{who} was {how}{_last_line(group.log)}")
+            if group.job
+            else None
+        )
+        return self._end_group(group, event)
+
+    def _end_group(self, group: _Group, event: Event | None) -> list[Event]:
+        self._groups.remove(group)
+        for rank in group.ranks:
+            rank.process.kill()
+            self._forget(rank)
+        return [event] if event else []
+
+    def _forget(self, rank: _Rank) -> None:
+        rank.process.wait()
+        if rank.open and rank.process.stdout is not None:
+            with suppress(KeyError, ValueError):
+                self._selector.unregister(rank.process.stdout)
+        for pipe in (rank.process.stdin, rank.process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+
+    def close(self) -> None:
+        """Ask every worker to leave at a step boundary, wait, and kill those that do not."""
+        ranks = [rank for group in self._groups for rank in group.ranks]
+        for rank in ranks:
+            with suppress(BrokenPipeError):
+                assert rank.process.stdin is not None
+                rank.process.stdin.close()
+        deadline = time.monotonic() + GRACE_S
+        for rank in ranks:
+            with suppress(subprocess.TimeoutExpired):
+                rank.process.wait(timeout=max(0.1, deadline - time.monotonic()))
+            if rank.process.poll() is None:
+                rank.process.kill()
+            self._forget(rank)
+        self._groups.clear()
+
+
+def torchrun_environment(rank: int, num_ranks: int, port: int) -> dict[str, str]:
+    """The variables that torchrun sets for one of `num_ranks` processes on this machine."""
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(num_ranks),
+        "LOCAL_WORLD_SIZE": str(num_ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+
+
+def free_port() -> int:
+    """A TCP port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _last_line(log: Path) -> str:
+    lines = (
+        log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        if log.exists()
+        else []
+    )
+    return f" ({lines[-1].strip()})" if lines else ""
+
+
+def visible_gpus() -> list[str]:
+    """Ids of the GPUs that this process may use, without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [each.strip() for each in visible.split(",") if each.strip()]
+    try:
+        listing = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [
+        str(index)
+        for index, line in enumerate(listing.stdout.splitlines())
+        if line.startswith("GPU ")
+    ]

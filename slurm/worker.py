@@ -1,0 +1,101 @@
+"""The worker's end of the local pool: job ids come in on stdin, events go out on what was stdout.
+
+stdout itself is turned into a log first, so that nothing a job prints can be taken for an event. When stdin
+closes, whoever started the worker is gone or done with it: the job in hand is asked to stop.
+"""
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from types import FrameType
+from typing import TextIO
+
+from slurm.job import Event, Interrupted
+from slurm.launcher import OnEvent
+
+INTERRUPTED = 75
+"""Exit code of a worker that left at a step boundary because it was asked to."""
+
+
+class StopFlag:
+    """Whether a stop was asked for, by signal or because the driver is gone. Handlers only set it."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def __call__(self) -> bool:
+        """Whether to stop at the next step boundary."""
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """Ask for a stop."""
+        self._event.set()
+
+    def on_signals(self, *signals: signal.Signals) -> None:
+        """Set the flag when one of these arrives."""
+
+        def handler(number: int, frame: FrameType | None) -> None:
+            del number, frame
+            self.set()
+
+        for each in signals:
+            signal.signal(each, handler)
+
+
+def take_stdout() -> TextIO:
+    """Keep stdout for events, and send what is printed from now on to stderr, the worker's log."""
+    sys.stdout.flush()
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return events
+
+
+def serve(events: TextIO, stop: StopFlag, carry_out: Callable[[str, OnEvent], None]) -> int:
+    """Carry out jobs by id until stdin closes.
+
+    Args:
+        events: from `take_stdout`.
+        stop: set when the process is asked to stop.
+        carry_out: does one job; raises `Interrupted` to stop, any other exception to fail the job.
+
+    Returns:
+        The process's exit code.
+    """
+    incoming: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            incoming.put(line.strip())
+        stop.set()
+        incoming.put(None)
+
+    def tell(event: Event) -> None:
+        try:
+            events.write(json.dumps(asdict(event)) + "\n")
+            events.flush()
+        except BrokenPipeError:
+            stop.set()
+
+    threading.Thread(target=listen, daemon=True, name="driver").start()
+    while not stop():
+        try:
+            job = incoming.get(timeout=0.5)
+        except queue.Empty:
+            continue
+        if job is None:
+            break
+        try:
+            carry_out(job, tell)
+        except Interrupted:
+            return INTERRUPTED
+        except Exception as error:  # noqa: BLE001 - a job's error is an event, the worker lives on
+            first_line = str(error).strip().splitlines() or [""]
+            tell(Event(kind="failed", job=job, detail=f"{type(error).__name__}: {first_line[0]}"))
+        else:
+            tell(Event(kind="done", job=job))
+    return 0

@@ -1,0 +1,105 @@
+"""A cell: one question with every value fixed, and the key that names it.
+
+The key is the sha256 of the sorted JSON of every value that can alter the answer: class names, task and
+data versions, fields, seed, and the keys of the cells it needs. Fields marked with `unkeyed` (labels,
+things that only say where or how fast) stay outside. The commit is not in the key: the key is the
+question, the run records which code answered it. See docs/keys.md.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tasks.task import Task
+
+UNKEYED: Mapping[str, bool] = {"key": False}
+"""Metadata of a dataclass field that does not belong to a cell's identity."""
+
+SHORT = 16
+"""Hex digits of a key in folder names and messages: 64 bits, no clash among millions of cells."""
+
+
+def canonical(value: Any) -> Any:
+    """Turn a value into plain JSON that says everything its identity depends on.
+
+    Args:
+        value: a frozen dataclass, tuple, list, mapping with string keys, str, int, bool, float or None.
+
+    Returns:
+        The same as dicts, lists and scalars; a dataclass gains its class name and, if it has one, its version.
+
+    Raises:
+        ValueError: for a value whose identity JSON cannot state (NaN, a function, a path, ...).
+    """
+    if isinstance(value, Cell):
+        return {"cell": value.key}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        named = {
+            f.name: canonical(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if f.metadata.get("key", True)
+        }
+        named["class"] = type(value).__name__
+        version = getattr(type(value), "version", None)
+        if version is not None:
+            named["version"] = version
+        return named
+    if isinstance(value, Mapping):
+        return {str(name): canonical(each) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [canonical(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} cannot be part of a cell: its values must be finite numbers")
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise ValueError(
+        f"{value!r} of type {type(value).__name__} cannot be part of a cell: use numbers, text, tuples or frozen "
+        "dataclasses of these, or keep it out of the key with field(metadata=UNKEYED)"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Cell:
+    """A task with every value fixed, a seed, and the cells it needs (as values, not names).
+
+    Raises:
+        ValueError: when the task cannot use what `needs` holds, or a value has no identity.
+    """
+
+    task: "Task"
+    seed: int = 0
+    needs: tuple["Cell", ...] = ()
+    label: str = field(default="", metadata=UNKEYED)
+    """What reports call the method; empty for a cell that others need and no report draws."""
+    key: str = field(init=False, repr=False, metadata=UNKEYED)
+
+    def __post_init__(self) -> None:
+        self.task.check(self.needs)
+        text = json.dumps(
+            self.description(), sort_keys=True, separators=(",", ":"), allow_nan=False
+        )
+        object.__setattr__(self, "key", hashlib.sha256(text.encode()).hexdigest())
+
+    def description(self) -> dict[str, Any]:
+        """Everything the key is made of, as plain JSON."""
+        return {
+            "task": canonical(self.task),
+            "seed": self.seed,
+            "needs": [need.key for need in self.needs],
+        }
+
+    @property
+    def short(self) -> str:
+        """The first digits of the key: the name of the cell's folder and in messages."""
+        return self.key[:SHORT]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cell) and other.key == self.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)

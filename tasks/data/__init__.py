@@ -1,0 +1,1 @@
+"""Where frames, labels, splits and groups come from."""

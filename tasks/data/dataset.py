@@ -1,0 +1,77 @@
+"""What a task asks of a set of videos: lists, splits, groups and frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Video:
+    """One labelled video."""
+
+    id: str
+    label: int
+    """Index into the dataset's classes, from 0."""
+    group: str
+    """Videos of one source (UCF's gNN); a group never crosses a split."""
+    num_frames: int
+
+
+class Dataset(Protocol):
+    """Labelled videos with splits, and an endless stream of unlabelled ones.
+
+    An implementation is a frozen dataclass: its class name, version and fields are part of a cell's key.
+    Frames are float32 vectors of `frame_size` numbers, scaled as the models expect them.
+    """
+
+    version: ClassVar[int]
+    name: ClassVar[str]
+    classes: ClassVar[tuple[str, ...]]
+    splits: ClassVar[tuple[int, ...]]
+    frame_size: ClassVar[int]
+    output: ClassVar[Literal["logistic", "linear"]]
+    """The decoders' output units: logistic for frames in [0, 1], linear for anything else."""
+
+    def __hash__(self) -> int:
+        """Datasets are values: lists and subsets are remembered by them."""
+
+    def train(self, split: int) -> tuple[Video, ...]:
+        """The official training list of a split."""
+
+    def test(self, split: int) -> tuple[Video, ...]:
+        """The official test list of a split."""
+
+    def frames(self, video: Video) -> np.ndarray:
+        """All frames of a labelled video, float32 (T, frame_size)."""
+
+    def unlabelled(self, seed: int, indices: Sequence[int], num_frames: int) -> np.ndarray:
+        """Unlabelled sequences by index, float32 (T, B, frame_size): a pure function of (seed, index)."""
+
+
+@lru_cache(maxsize=256)
+def check_split(dataset: Dataset, split: int) -> None:
+    """Check one split of a dataset before anything is trained on it.
+
+    Raises:
+        ValueError: when the split does not exist, a video is on both of its lists, or a group crosses it.
+    """
+    if split not in dataset.splits:
+        known = ", ".join(map(str, dataset.splits))
+        raise ValueError(f"split {split} of {dataset.name} does not exist: choose from {known}")
+    train, test = dataset.train(split), dataset.test(split)
+    for what, seen, held_out in (
+        ("video", {v.id for v in train}, {v.id for v in test}),
+        ("group", {v.group for v in train}, {v.group for v in test}),
+    ):
+        both = seen & held_out
+        if both:
+            raise ValueError(
+                f"{what} {min(both)} is on both sides of split {split} of {dataset.name} ({len(both)} in all): "
+                f"a {what} belongs to the training list or to the test list, never to both"
+            )

@@ -1,0 +1,197 @@
+"""Which encoder a task trains: the paper's LSTM stack, or a user's own module.
+
+An encoder is described by plain values here and built where torch is. A user's own class is identified by
+its name, its arguments and the source it is made of: editing the code makes a new cell, so that an old
+number is never shown for a new encoder.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tasks.cell import UNKEYED
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from models.encoder import Encoder
+
+
+class EncoderSpec(Protocol):
+    """Describes an encoder."""
+
+    @property
+    def units(self) -> int:
+        """Units of a layer of the decoders (and of the encoder, where it is the paper's)."""
+
+    @property
+    def layers(self) -> int:
+        """Layers of the decoders (and of the encoder, where it is the paper's)."""
+
+    @property
+    def title(self) -> str:
+        """What reports call it."""
+
+    def build(self, frame_size: int) -> Encoder:
+        """Build it for frames of `frame_size` numbers."""
+
+    def gflop(self, frame_size: int) -> float:
+        """10^9 operations of one frame of one sequence, forward."""
+
+
+def _check_size(units: int, layers: int) -> None:
+    if units < 1:
+        raise ValueError(f"units={units}: an LSTM layer has at least 1 unit")
+    if layers < 1:
+        raise ValueError(f"layers={layers}: a stack has at least 1 layer")
+
+
+def lstm_gflop(input_size: int, units: int, layers: int) -> float:
+    """10^9 operations of one step of a stacked LSTM for one sequence, forward: 2 per weight."""
+    first = 4 * units * (input_size + units)
+    return 2e-9 * (first + (layers - 1) * 8 * units * units)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LSTM:
+    """The paper's encoder: a stack of peephole LSTM layers (sec. 2.1)."""
+
+    units: int
+    layers: int
+
+    def __post_init__(self) -> None:
+        _check_size(self.units, self.layers)
+
+    @property
+    def title(self) -> str:
+        """What reports call it."""
+        return "LSTM"
+
+    def build(self, frame_size: int) -> Encoder:
+        """Build it for frames of `frame_size` numbers."""
+        from models.encoder import LSTMEncoder
+
+        return LSTMEncoder(frame_size, self.units, self.layers)
+
+    def gflop(self, frame_size: int) -> float:
+        """10^9 operations of one frame of one sequence, forward."""
+        return lstm_gflop(frame_size, self.units, self.layers)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Own:
+    """A user's encoder; made by `own`."""
+
+    name: str
+    code: str
+    """sha256 of the source that the class is made of."""
+    arguments: tuple[tuple[str, Any], ...]
+    units: int
+    layers: int
+    factory: Callable[..., nn.Module] = field(metadata=UNKEYED, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_size(self.units, self.layers)
+
+    @property
+    def title(self) -> str:
+        """What reports call it."""
+        return self.name
+
+    def build(self, frame_size: int) -> Encoder:
+        """Build it; the user's class is called with `frame_size` and its own arguments."""
+        from models.encoder import WrappedEncoder
+
+        module = self.factory(frame_size, **dict(self.arguments))
+        return WrappedEncoder(
+            module, frame_size, decoder_size=self.units, decoder_layers=self.layers
+        )
+
+    def gflop(self, frame_size: int) -> float:
+        """A guess, as if it were an LSTM of the decoders' size: only plans use it."""
+        return lstm_gflop(frame_size, self.units, self.layers)
+
+
+def own(
+    factory: Callable[..., nn.Module], *, units: int = 64, layers: int = 1, **arguments: Any
+) -> Own:
+    """Describe an encoder of your own.
+
+    Args:
+        factory: a class (or function) that is called as factory(frame_size, **arguments) and gives a module
+            from frames (T, B, frame_size) to states (T, B, H).
+        units: units of the decoders in pretraining.
+        layers: layers of the decoders in pretraining.
+        arguments: passed on; part of the cell's key, so plain values only.
+
+    Raises:
+        ValueError: when the source of `factory` cannot be read.
+    """
+    return Own(
+        name=factory.__name__,
+        code=_code_identity(factory),
+        arguments=tuple(sorted(arguments.items())),
+        units=units,
+        layers=layers,
+        factory=factory,
+    )
+
+
+def _code_identity(factory: Callable[..., Any]) -> str:
+    """The sha256 of everything in the user's folder that the encoder is made of.
+
+    That is: the factory and every top-level name of its file that it uses, directly or through others, as
+    syntax trees (comments and layout do not count), and the whole of each file beside it that is imported.
+    Packages from elsewhere are recorded with the run, not here.
+    """
+    try:
+        path = Path(inspect.getsourcefile(factory) or "")
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (TypeError, OSError) as error:
+        raise ValueError(
+            f"the source of the encoder {factory.__name__} cannot be read ({error}): define it in a Python file, "
+            "so that a change of its code makes a new cell"
+        ) from error
+    defined: dict[str, ast.stmt] = {}
+    for statement in tree.body:
+        for name in _names_bound(statement):
+            defined[name] = statement
+    wanted, taken = [factory.__name__], set[str]()
+    digest: set[str] = set()
+    while wanted:
+        name = wanted.pop()
+        if name in taken or name not in defined:
+            continue
+        taken.add(name)
+        statement = defined[name]
+        digest.add(ast.dump(statement))
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            modules = (
+                [statement.module]
+                if isinstance(statement, ast.ImportFrom)
+                else [a.name for a in statement.names]
+            )
+            for module in modules:
+                beside = path.parent / f"{(module or '').split('.')[0]}.py"
+                if module and beside.is_file():
+                    digest.add(ast.dump(ast.parse(beside.read_text(encoding="utf-8"))))
+        wanted += [node.id for node in ast.walk(statement) if isinstance(node, ast.Name)]
+    return hashlib.sha256("\n".join(sorted(digest)).encode()).hexdigest()
+
+
+def _names_bound(statement: ast.stmt) -> list[str]:
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+        return [statement.name]
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return [(alias.asname or alias.name).split(".")[0] for alias in statement.names]
+    return [
+        node.id
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    ]

@@ -1,0 +1,32 @@
+"""The kinds of questions there are, and the data that comes with the package: literal tables.
+
+Names map to "module:class", so that listing them imports nothing.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+TASKS: Mapping[str, str] = {
+    "pretrain": "tasks.pretrain:Pretrain",
+    "fewshot": "tasks.fewshot:FewShot",
+    "single_frame": "tasks.single_frame:SingleFrame",
+}
+
+DATASETS: Mapping[str, str] = {
+    "digits": "tasks.data.digits:Digits",
+}
+
+MODELS: Mapping[str, str] = {
+    "autoencoder": "models.autoencoder:EncoderDecoder",
+    "future_predictor": "models.autoencoder:EncoderDecoder",
+    "composite": "models.autoencoder:EncoderDecoder",
+    "lstm_classifier": "models.classifier:LSTMClassifier",
+    "single_frame_classifier": "models.single_frame:SingleFrameClassifier",
+}
+
+
+def load(place: str) -> Any:
+    """Import what "module:name" names."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,58 @@
+"""How a model is trained: steps, batch, optimiser and learning rate. Plain values; the loop reads them."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """A training schedule.
+
+    Raises:
+        ValueError: for a value outside its range.
+    """
+
+    steps: int
+    """Optimiser steps; 0 evaluates the model as it is built."""
+    batch_size: int
+    """Sequences a step, over all ranks together."""
+    learning_rate: float
+    """Peak learning rate, for losses that are means over the batch."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = 0.9
+    """Of sgd only."""
+    weight_decay: float = 0.0
+    """Decoupled for adamw, L2 for sgd; on matrices only, never on biases or peepholes."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises linearly to its peak."""
+    decay: Literal["cosine", "constant"] = "cosine"
+    clip_norm: float | None = None
+    """The gradient's L2 norm over all parameters is clipped to this."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise ValueError(f"steps={self.steps}: a schedule has 0 steps or more")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size}: a batch holds at least 1 sequence")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate={self.learning_rate}: it must be above 0")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay={self.weight_decay}: it must be 0 or more")
+        if not 0 <= self.warmup_steps <= self.steps:
+            raise ValueError(
+                f"warmup_steps={self.warmup_steps}: it must lie between 0 and steps={self.steps}"
+            )
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(
+                f"clip_norm={self.clip_norm}: it must be above 0, or None for no clipping"
+            )
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of step `step` (counted from 0)."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        if self.decay == "constant":
+            return self.learning_rate
+        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))

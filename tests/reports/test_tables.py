@@ -1,0 +1,173 @@
+"""Numbers become text once, and no text can break out of the form it is written in."""
+
+import io
+import math
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from reports.tables import (
+    MINUS,
+    MISSING,
+    Column,
+    Table,
+    count,
+    csv_bytes,
+    html,
+    latex,
+    latex_document,
+    latex_text,
+    markdown,
+    mean_sd,
+    number,
+    videos,
+)
+
+NASTY = r"100%_&#{}~^\ $x$ <b> | [a] *b* `c` \"d\""
+
+
+def table(*rows: tuple[str, ...], **changes: object) -> Table:
+    columns = (Column(header="method"), Column(header="accuracy", unit="%", align="right"))
+    return Table(**{"columns": columns, "rows": rows, "caption": "Accuracy"} | changes)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (74.46, "74.5"),
+        (None, MISSING),
+        (math.nan, MISSING),
+        (-1.25, f"{MINUS}1.2"),
+        (-0.01, "0.0"),
+        (0.0, "0.0"),
+    ],
+)
+def test_numbers_have_one_decimal_and_a_true_minus(value, text):
+    assert number(value) == text
+
+
+def test_differences_carry_their_sign():
+    assert [number(v, signed=True) for v in (1.0, -1.0, -0.001)] == ["+1.0", f"{MINUS}1.0", "+0.0"]
+
+
+def test_a_mean_of_one_resample_has_no_spread():
+    assert mean_sd(50.0, math.nan) == "50.0"
+    assert mean_sd(50.0, 0.0) == "50.0 ± 0.0"
+    assert mean_sd(math.nan, math.nan) == MISSING
+
+
+def test_an_incomplete_count_shows_both_numbers_and_a_mark():
+    assert count(10, 10) == "10"
+    assert count(9, 10) == "9/10 †"
+
+
+def test_all_videos_say_how_many_they_are():
+    assert videos("all", 94.6) == "all (95)"
+    assert videos("10", 10.0) == "10"
+
+
+def test_a_row_of_the_wrong_width_is_refused():
+    with pytest.raises(ValueError, match="row 0 has 1 cells for 2 columns"):
+        table(("only one",))
+
+
+def test_markdown_escapes_borders_and_html():
+    text = markdown(table(("a|b <script> `x` *y*", "1.0")))
+    assert r"| a\|b &lt;script> \`x\` \*y\* | 1.0 |" in text
+    assert "| :--- | ---: |" in text
+    assert "| method | accuracy (%) |" in text
+
+
+def test_markdown_keeps_a_plain_ampersand_and_a_cell_on_one_line():
+    assert "| Nadeau & Bengio &amp;lt; | 1.0 |" in markdown(table(("Nadeau &\nBengio &lt;", "1.0")))
+
+
+def test_latex_escapes_every_special_character():
+    assert latex_text(r"%_&#{}~^\ $") == (
+        r"\%\_\&\#\{\}\textasciitilde{}\textasciicircum{}\textbackslash{} \$"
+    )
+    assert latex_text(f"±{MINUS}{MISSING}†") == r"\ensuremath{\pm}\ensuremath{-}--\textdagger{}"
+
+
+def test_latex_protects_brackets_that_would_become_arguments_of_a_line_break():
+    lines = latex(table(("*", "1"), ("[a]", "2"))).split("\n")
+    assert r"{*} & 1 \\" in lines
+    assert r"{[}a{]} & 2 \\" in lines
+
+
+def test_latex_is_balanced_whatever_the_texts_are():
+    text = latex(
+        table((NASTY, "1.0"), (NASTY, "2.0"), caption=NASTY, notes=(NASTY,), label="tab:x")
+    )
+    plain = re.sub(r"\\[\\{}%&$#_]", "", text)  # without escaped signs
+    assert plain.count("{") == plain.count("}")
+    assert re.findall(r"\\begin\{(\w+)\}", text) == ["table", "tabular", "minipage"]
+    assert re.findall(r"\\end\{(\w+)\}", text) == ["tabular", "minipage", "table"]
+    assert not re.search(r"[~^$#%]", re.sub(r"\\[%$#]", "", text))
+    rows = [line for line in text.split("\n") if line.endswith(r"\\")]
+    assert [len(re.findall(r"(?<!\\)&", row)) for row in rows] == [1, 1, 1]
+
+
+def test_latex_lifts_the_columns_of_a_group_above_its_rows():
+    text = latex(table(("a", "1"), ("a", "2"), ("b_c", "3"), group_by=1))
+    assert text.count(r"\multicolumn{1}{l}{\textit{a}}") == 1
+    assert r"\multicolumn{1}{l}{\textit{b\_c}}" in text
+    assert text.count(r"\addlinespace") == 1
+    assert r"\begin{tabular}{r}" in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+def test_latex_compiles(tmp_path):
+    grouped = table((NASTY, "1.0 ± 2"), (NASTY, f"{MINUS}2.0"), group_by=1)
+    text = latex_document(table((NASTY, "9/10 †"), caption=NASTY, notes=(NASTY,)), grouped)
+    (tmp_path / "t.tex").write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:].decode(errors="replace")
+
+
+def test_a_standalone_document_loads_what_its_tables_need():
+    text = latex_document(table(("a", "1")), table(("b", "2")))
+    assert text.startswith(r"\documentclass")
+    assert r"\usepackage{booktabs}" in text
+    assert text.count(r"\begin{table}") == 2
+    assert text.endswith("\\end{document}\n")
+
+
+def test_html_escapes_texts_wherever_they_stand():
+    evil = "<script>alert(1)</script>"
+    text = html(table((evil, "1"), caption=evil, notes=(evil,)))
+    assert "<script>" not in text
+    assert text.count("&lt;script&gt;") == 3
+
+
+def test_html_has_one_cell_per_column_and_marks_groups():
+    cells: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            cells.append(tag + dict(attrs).get("class", ""))
+
+    Reader().feed(html(table(("a", "1"), ("a", "2"), ("b", "3"), group_by=1)))
+    assert cells.count("tdright") == 3
+    assert cells.count("trgroup") == 1
+
+
+def test_csv_has_four_decimals_points_and_line_feeds():
+    frame = pd.DataFrame(
+        {"name": ['a,"b"', None], "n": [1, 2], "x": [1 / 3, math.nan], "y": [-1e-9, 5.0]}
+    )
+    assert csv_bytes(frame) == b'name,n,x,y\n"a,""b""",1,0.3333,0.0000\n,2,,5.0000\n'
+
+
+def test_csv_reads_back_as_the_same_numbers():
+    frame = pd.DataFrame({"name": ["ä", "b|c"], "n": [1, 2], "x": [74.5678, -1.25]})
+    pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(csv_bytes(frame))), frame)
