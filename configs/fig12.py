@@ -99,7 +99,6 @@ def fig12(
     data: Dataset = load(DATASETS[dataset])()
     paper = LSTM(units=units, layers=layers)
     spec: EncoderSpec = paper if encoder is None else replace(encoder, units=units, layers=layers)  # type: ignore[type-var]
-    own = "" if encoder is None else f" ({spec.title})"
     pretrained = Cell(
         task=Pretrain(
             dataset=data,
@@ -155,7 +154,7 @@ def fig12(
                             task=task,
                             seed=resample,
                             needs=needs,
-                            label=label.replace("LSTM classifier", f"LSTM classifier{own}"),
+                            label=label.replace("LSTM", spec.title),
                         )
                     cells.append(cell)
     return Experiment(

@@ -123,12 +123,21 @@ def error_bar_note(points: pd.DataFrame, splits: Sequence[int]) -> str:
         return "no error bars: nothing has finished yet"
     if spread.empty:
         return "no error bars: fewer than two resampled training subsets per point"
-    fewest, most = spread["expected"].min(), spread["expected"].max()
-    over = str(most) if fewest == most else f"{fewest} to {most}"
-    note = f"error bars: ±1 sd over {over} resampled training subsets{splits_phrase(splits)}"
+    subsets, seeds = spread[spread["shots"] != "all"], spread[spread["shots"] == "all"]
+    kinds = []
+    if len(subsets):
+        kinds.append(f"{_range(subsets['expected'])} resampled training subsets")
+    if len(seeds):  # nothing is resampled when every video is taken
+        kinds.append(f'{_range(seeds["expected"])} seeds at "all"')
+    note = f"error bars: ±1 sd over {' and '.join(kinds)}{splits_phrase(splits)}"
     if ((points["n"] == 1) & (points["expected"] == 1)).any():
-        note += "; no bar where there is one subset"
+        note += "; no bar where there is one run" + (" per split" if len(splits) > 1 else "")
     return note
+
+
+def _range(counts: "pd.Series[int]") -> str:
+    fewest, most = counts.min(), counts.max()
+    return str(most) if fewest == most else f"{fewest} to {most}"
 
 
 def _methods(evidence: Evidence) -> list[str]:

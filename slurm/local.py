@@ -144,6 +144,8 @@ class Local:
             environment = dict(os.environ)
             environment.update(torchrun_environment(rank, num_ranks, port))
             # One thread a process: results do not depend on how many processes share the machine.
+            # DDP warns at every start that it looks for unused parameters; the loop says why it does.
+            environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
             environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = "1"
             if self._gpus:
                 environment["CUDA_VISIBLE_DEVICES"] = self._gpus[(number + rank) % len(self._gpus)]

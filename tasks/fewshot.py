@@ -8,12 +8,13 @@ dropout mask, is a function of (seed, step). Shapes: T frames of a block, B bloc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
 from tasks import videoeval
+from tasks.cell import UNKEYED, Cell
 from tasks.encoders import EncoderSpec
 from tasks.pretrain import Pretrain
 from tasks.schedule import Schedule
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import torch
 
     from models.dropout import Dropout
-    from tasks.cell import Cell
 
 
 class Blocks(NamedTuple):
@@ -79,7 +79,7 @@ class FewShot:
     block: int = 16
     stride: int = 8
     schedule: Schedule
-    chunk: int = 32
+    chunk: int = field(default=32, metadata=UNKEYED)
     """Videos evaluated at once."""
 
     def __post_init__(self) -> None:
@@ -186,6 +186,7 @@ class FewShot:
             lambda frames_TBD: LSTMClassifier.block_probabilities(model(frames_TBD)),
             block=self.block,
             stride=self.stride,
+            device=next(model.parameters()).device,
         )
 
     def score(self, predictions: Predictions) -> Iterator[Score]:

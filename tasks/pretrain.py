@@ -8,11 +8,12 @@ ahead, B sequences, D numbers of a frame.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
+from tasks.cell import UNKEYED, Cell
 from tasks.data.dataset import Dataset
 from tasks.encoders import EncoderSpec, lstm_gflop
 from tasks.schedule import Schedule
@@ -20,8 +21,6 @@ from tasks.task import Metric, Needed, Predictions, Score, Shard, Value
 
 if TYPE_CHECKING:
     import torch
-
-    from tasks.cell import Cell
 
 Decoder = Literal["none", "unconditioned", "conditional"]
 
@@ -82,7 +81,7 @@ class Pretrain:
     schedule: Schedule
     test_sequences: int = 512
     """Sequences of the evaluation stream that the losses are averaged over."""
-    chunk: int = 64
+    chunk: int = field(default=64, metadata=UNKEYED)
     """Sequences evaluated at once."""
 
     def __post_init__(self) -> None:
@@ -208,19 +207,20 @@ class Pretrain:
 
         first = chunk * self.chunk
         indices = range(first, min(first + self.chunk, self.test_sequences))
-        batch = self._sequences(EVALUATION_SEED, indices)
+        device = next(model.parameters()).device
+        batch = Sequences(*(each.to(device) for each in self._sequences(EVALUATION_SEED, indices)))
         table: Predictions = {"sequence": np.arange(indices.start, indices.stop, dtype=np.int64)}
         free = model(batch.frames_TBD, future_steps=self.future_frames, teacher_forced=False)
         if free.future_TBD is not None:
             loss_FB = frame_loss(free.future_TBD, batch.future_FBD, self.dataset.output)
-            table["future_loss"] = loss_FB.double().mean(dim=0).numpy()
+            table["future_loss"] = loss_FB.double().mean(dim=0).cpu().numpy()
             forced = model(batch.frames_TBD, batch.future_FBD, teacher_forced=True)
             loss_FB = frame_loss(forced.future_TBD, batch.future_FBD, self.dataset.output)
-            table["future_loss_teacher_forced"] = loss_FB.double().mean(dim=0).numpy()
+            table["future_loss_teacher_forced"] = loss_FB.double().mean(dim=0).cpu().numpy()
         if free.reconstruction_TBD is not None:
             targets_TBD = reversed_targets(batch.frames_TBD)
             loss_TB = frame_loss(free.reconstruction_TBD, targets_TBD, self.dataset.output)
-            table["reconstruction_loss"] = loss_TB.double().mean(dim=0).numpy()
+            table["reconstruction_loss"] = loss_TB.double().mean(dim=0).cpu().numpy()
         return table
 
     def score(self, predictions: Predictions) -> Iterator[Score]:

@@ -8,10 +8,11 @@ classified alone and the softmax probabilities are averaged.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from tasks import videoeval
+from tasks.cell import UNKEYED, Cell
 from tasks.fewshot import draw_blocks
 from tasks.schedule import Schedule
 from tasks.subset import Subset
@@ -19,8 +20,6 @@ from tasks.task import Metric, Needed, Predictions, Score, Shard, Value
 
 if TYPE_CHECKING:
     import torch
-
-    from tasks.cell import Cell
 
 
 class Frames(NamedTuple):
@@ -48,7 +47,7 @@ class SingleFrame:
 
     subset: Subset
     schedule: Schedule
-    chunk: int = 64
+    chunk: int = field(default=64, metadata=UNKEYED)
     """Videos evaluated at once."""
 
     def check(self, needs: tuple[Cell, ...]) -> None:
@@ -117,6 +116,7 @@ class SingleFrame:
             lambda frames_TBD: model(frames_TBD[0]).softmax(dim=-1),
             block=1,
             stride=1,
+            device=next(model.parameters()).device,
         )
 
     def score(self, predictions: Predictions) -> Iterator[Score]:

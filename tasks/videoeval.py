@@ -75,6 +75,7 @@ def predict_blocks(
     *,
     block: int,
     stride: int,
+    device: torch.device,
 ) -> Predictions:
     """Class probabilities of every block of some videos.
 
@@ -84,6 +85,7 @@ def predict_blocks(
         classify: maps frames (T, B, D) to probabilities (B, C).
         block: frames of a block.
         stride: frames from one block's start to the next.
+        device: where `classify` computes.
 
     Returns:
         Columns video_id, block, start, label, p0 .. p{C-1}; one row a block.
@@ -97,7 +99,7 @@ def predict_blocks(
             pieces.append(read_block(frames_TD, start, block))
             rows.append((video.id, number, start, video.label))
     frames_TBD = torch.from_numpy(np.stack(pieces, axis=1))
-    probabilities_BC = classify(frames_TBD).cpu().numpy()
+    probabilities_BC = classify(frames_TBD.to(device)).cpu().numpy()
     ids, numbers, starts, labels = zip(*rows, strict=True)
     table: Predictions = {
         "video_id": np.array(ids),

@@ -179,9 +179,17 @@ def test_the_note_names_the_spread_its_number_of_subsets_and_the_splits(grid):
 
     assert note(shots=("1", "4")) == "error bars: ±1 sd over 10 resampled training subsets"
     assert note() == (
-        "error bars: ±1 sd over 10 resampled training subsets; no bar where there is one subset"
+        "error bars: ±1 sd over 10 resampled training subsets; no bar where there is one run"
     )
     assert note(shots=("1",), splits=(1, 2)) == (
         "error bars: ±1 sd over 10 resampled training subsets, each first averaged over splits 1, 2"
     )
     assert note(resamples=1).startswith("no error bars: fewer than two")
+
+
+def test_at_all_videos_the_note_speaks_of_seeds_because_nothing_is_resampled(plan):
+    for resample in range(3):
+        plan.add(("digits", "a", "1", 1, resample), 40.0 + resample)
+        plan.add(("digits", "a", "all", 1, resample), 80.0 + resample)
+    note = error_bar_note(curve(plan.evidence(), VIDEO), [1])
+    assert note == 'error bars: ±1 sd over 3 resampled training subsets and 3 seeds at "all"'
