@@ -92,8 +92,10 @@ class Own:
     code: str
     """sha256 of the source that the class is made of."""
     arguments: tuple[tuple[str, Any], ...]
-    units: int
-    layers: int
+    units: int = 64
+    """Units of the decoders that start from it in pretraining."""
+    layers: int = 1
+    """Layers of these decoders."""
     factory: Callable[..., nn.Module] = field(metadata=UNKEYED, repr=False)
 
     def __post_init__(self) -> None:
@@ -118,16 +120,12 @@ class Own:
         return lstm_gflop(frame_size, self.units, self.layers)
 
 
-def own(
-    factory: Callable[..., nn.Module], *, units: int = 64, layers: int = 1, **arguments: Any
-) -> Own:
+def own(factory: Callable[..., nn.Module], **arguments: Any) -> Own:
     """Describe an encoder of your own.
 
     Args:
         factory: a class (or function) that is called as factory(frame_size, **arguments) and gives a module
             from frames (T, B, frame_size) to states (T, B, H).
-        units: units of the decoders in pretraining.
-        layers: layers of the decoders in pretraining.
         arguments: passed on; part of the cell's key, so plain values only.
 
     Raises:
@@ -137,8 +135,6 @@ def own(
         name=factory.__name__,
         code=_code_identity(factory),
         arguments=tuple(sorted(arguments.items())),
-        units=units,
-        layers=layers,
         factory=factory,
     )
 

@@ -19,7 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tasks.data import digits
+from tasks.data import digit_motion, digits
 
 GROUPS = [f"g{number:02d}" for number in range(1, 91)]
 by_split = pytest.mark.parametrize("split", digits.SPLITS)
@@ -176,18 +176,18 @@ def test_fractional_coordinates_and_empty_videos_are_refused():
 def test_unlabelled_videos_show_no_image_of_a_group(monkeypatch):
     before = digits.unlabelled(0, range(500), 2)
     labelled = [digits.source_image(group) for group in GROUPS]
-    blank = [part.copy() for part in digits._bilinear()]
+    blank = [part.copy() for part in digit_motion.bilinear()]
     for part in blank:
         part.reshape(1797, -1)[labelled] = 0
-    monkeypatch.setattr(digits, "_bilinear", lambda: blank)
+    monkeypatch.setattr(digit_motion, "bilinear", lambda: blank)
     assert np.array_equal(digits.unlabelled(0, range(500), 2), before)
     assert not digits.frames(digits.videos()[0]).any()
 
 
 def test_the_sine_is_a_sine():
     turns = np.linspace(-3, 3, 10_001)
-    assert np.allclose(digits._sine(turns), np.sin(2 * np.pi * turns), rtol=0, atol=1e-13)
-    assert np.allclose(digits._cosine(turns), np.cos(2 * np.pi * turns), rtol=0, atol=1e-13)
+    assert np.allclose(digit_motion.sine(turns), np.sin(2 * np.pi * turns), rtol=0, atol=1e-13)
+    assert np.allclose(digit_motion.cosine(turns), np.cos(2 * np.pi * turns), rtol=0, atol=1e-13)
 
 
 SAMPLES = {
