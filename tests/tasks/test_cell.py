@@ -26,10 +26,21 @@ SINGLE = SingleFrame(subset=SUBSET, schedule=SCHEDULE)
 
 def test_keys_are_the_same_in_every_release() -> None:
     # A change here orphans finished results: raise the task's version instead, and say so in the release notes.
-    assert Cell(task=PRETRAIN).key == "4750e626f33883221c416ae414b514e2765664fd96942fa60cc538d09c2891dc"
-    assert Cell(task=FEWSHOT, seed=3).key == "36f27693b46b3588825eced7e0e72b7b513fe02d7b70f63b57b0de90a57a34c5"
-    assert Cell(task=FEWSHOT, seed=3, needs=(Cell(task=PRETRAIN),)).key == "109dd0efaccf2b89027d38e02529e623ea24f808512c42f240e9599270b9038e"
-    assert Cell(task=SINGLE).key == "255d4f9247d6128b3b0ba7217fcc187323023b8f1933ada3b4f3399e8ab8fd10"
+    assert (
+        Cell(task=PRETRAIN).key
+        == "4750e626f33883221c416ae414b514e2765664fd96942fa60cc538d09c2891dc"
+    )
+    assert (
+        Cell(task=FEWSHOT, seed=3).key
+        == "36f27693b46b3588825eced7e0e72b7b513fe02d7b70f63b57b0de90a57a34c5"
+    )
+    assert (
+        Cell(task=FEWSHOT, seed=3, needs=(Cell(task=PRETRAIN),)).key
+        == "109dd0efaccf2b89027d38e02529e623ea24f808512c42f240e9599270b9038e"
+    )
+    assert (
+        Cell(task=SINGLE).key == "255d4f9247d6128b3b0ba7217fcc187323023b8f1933ada3b4f3399e8ab8fd10"
+    )
 
 
 def _other(value: Any) -> Any:

@@ -23,7 +23,10 @@ def test_manifests_are_byte_stable() -> None:
     manifests = b"".join(
         subset(k, r, s).manifest() for k in (1, 2, 16, None) for r in (0, 7) for s in (1, 3)
     )
-    assert hashlib.sha256(manifests).hexdigest() == "3f927b80e29b8d83753ea06ea250bb51cf28774747b7320488fc5b3346a042dc"
+    assert (
+        hashlib.sha256(manifests).hexdigest()
+        == "3f927b80e29b8d83753ea06ea250bb51cf28774747b7320488fc5b3346a042dc"
+    )
 
 
 def test_a_manifest_states_its_coordinates_ids_and_their_hash() -> None:

@@ -99,7 +99,7 @@ def test_losses_and_gradients_of_all_ranks_add_up_to_those_of_one(task: Task) ->
         losses = [task.loss(model, double(task.batch(0, 0, shard))) for shard in shards]
         sum(losses).backward()  # type: ignore[union-attr]
         flat = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
-        return float(sum(losses)), torch.cat(flat)
+        return sum(loss.item() for loss in losses), torch.cat(flat)
 
     loss, gradient = grads([Shard()])
     for num_ranks in (2, 4):
@@ -156,8 +156,8 @@ def test_pretraining_scores_only_what_its_decoders_do() -> None:
 def test_a_constant_half_scores_ln_2_per_pixel() -> None:
     model = PRETRAIN.build(0, ())
     for decoder in (model.reconstructor, model.predictor):
-        torch.nn.init.zeros_(decoder.output.weight)  # type: ignore[union-attr]
-        torch.nn.init.zeros_(decoder.output.bias)  # type: ignore[union-attr]
+        torch.nn.init.zeros_(decoder.readout.weight)  # type: ignore[union-attr]
+        torch.nn.init.zeros_(decoder.readout.bias)  # type: ignore[union-attr]
     for score in PRETRAIN.score(predict(PRETRAIN, model)):
         assert score.value == pytest.approx(400 * np.log(2), rel=1e-6)
 

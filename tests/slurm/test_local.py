@@ -1,0 +1,214 @@
+"""The local pool, with workers that need no torch: feeding, failing, dying, stopping."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from slurm import local
+from slurm.job import Event, Job, by_priority
+from slurm.launcher import Inline
+from slurm.local import Local, visible_gpus
+
+WORKER = """
+import os, signal, sys, time
+from pathlib import Path
+from slurm.job import Event, Interrupted
+from slurm.worker import StopFlag, serve, take_stdout
+
+folder = Path(sys.argv[1])
+events, stop = take_stdout(), StopFlag()
+rank = os.environ["RANK"]
+
+def carry_out(job, on_event):
+    print("noise on stdout, which is no event")
+    with (folder / "ran").open("a") as sink:
+        sink.write(f"{job} {rank} {os.getpid()} {os.environ['WORLD_SIZE']} {os.environ['MASTER_PORT']}\\n")
+    verb, _, rest = job.partition(":")
+    if verb == "raise" and rank == (rest or "0"):
+        raise ValueError("it is broken\\nsecond line")
+    if verb == "kill" and rank == "0":
+        print("last words", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if verb == "kill-once" and not (folder / "killed").exists():
+        (folder / "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if verb in ("wait", "raise"):
+        for _ in range(600):
+            if stop():
+                (folder / f"left-{rank}").touch()
+                raise Interrupted
+            time.sleep(0.05)
+    on_event(Event(kind="step", job=job, step=1, steps=2))
+
+sys.exit(serve(events, stop, carry_out))
+"""
+
+
+class Pool:
+    """A pool in a folder, and the events it told."""
+
+    def __init__(self, folder: Path, slots: int) -> None:
+        self.folder = folder
+        script = folder / "worker.py"
+        script.write_text(WORKER)
+        self.launcher = Local(
+            [sys.executable, str(script), str(folder)], slots=slots, logs=folder / "logs"
+        )
+        self.events: list[Event] = []
+
+    def run(self, *jobs: Job) -> None:
+        self.launcher.run(jobs, self.events.append)
+
+    def kinds(self, job: str) -> list[str]:
+        return [event.kind for event in self.events if event.job == job]
+
+    def ran(self) -> list[list[str]]:
+        return [line.split() for line in (self.folder / "ran").read_text().splitlines()]
+
+
+@pytest.fixture
+def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pool:
+    monkeypatch.setenv("PYTHONPATH", str(Path(local.__file__).parents[1]))
+    return Pool(tmp_path, slots=2)
+
+
+def test_every_job_runs_once_and_workers_live_on(pool: Pool) -> None:
+    pool.run(*(Job(id=f"job{index}") for index in range(12)))
+    ran = pool.ran()
+    assert sorted(line[0] for line in ran) == sorted(f"job{index}" for index in range(12))
+    assert len({line[2] for line in ran}) <= 2
+    assert all(pool.kinds(f"job{index}") == ["started", "step", "done"] for index in range(12))
+
+
+def test_needs_run_first(pool: Pool) -> None:
+    pool.run(Job(id="c", needs=("b", "done-before")), Job(id="b", needs=("a",)), Job(id="a"))
+    assert [line[0] for line in pool.ran()] == ["a", "b", "c"]
+
+
+def test_the_costliest_chain_goes_first() -> None:
+    jobs = [
+        Job(id="small", cost=2),
+        Job(id="big", cost=5),
+        Job(id="last", cost=9, needs=("first",)),
+        Job(id="first", cost=1),
+    ]
+    assert [job.id for job in by_priority(jobs)] == ["first", "last", "big", "small"]
+
+
+def test_a_job_that_raises_fails_once_and_the_others_go_on(pool: Pool) -> None:
+    pool.run(
+        Job(id="raise"),
+        Job(id="fine"),
+        Job(id="after", needs=("raise",)),
+        Job(id="later", needs=("after",)),
+    )
+    failed = next(event for event in pool.events if event.kind == "failed")
+    assert failed.detail == "ValueError: it is broken"
+    assert pool.kinds("raise") == ["started", "failed"]
+    assert pool.kinds("fine")[-1] == "done"
+    assert pool.kinds("after") == pool.kinds("later") == ["skipped"]
+
+
+def test_a_job_whose_worker_was_killed_is_tried_again(pool: Pool) -> None:
+    pool.run(Job(id="kill-once"), Job(id="fine"))
+    assert pool.kinds("kill-once") == ["started", "lost", "started", "step", "done"]
+    assert pool.kinds("fine")[-1] == "done"
+
+
+def test_a_job_that_always_kills_its_worker_fails_with_how_it_died(pool: Pool) -> None:
+    pool.run(Job(id="kill"), Job(id="fine"))
+    assert pool.kinds("kill") == ["started", "lost"] * (local.TRIES - 1) + ["started", "failed"]
+    detail = next(event.detail for event in pool.events if event.kind == "failed")
+    assert "killed by SIGKILL" in detail
+    assert "last words" in detail
+    assert "3 times in a row" in detail
+
+
+def test_ranks_share_a_port_and_a_world(pool: Pool) -> None:
+    pool.run(Job(id="pair", ranks=2), Job(id="single"))
+    pair = [line for line in pool.ran() if line[0] == "pair"]
+    assert sorted(line[1] for line in pair) == ["0", "1"]
+    assert {line[3] for line in pair} == {"2"}
+    assert len({line[4] for line in pair}) == 1
+    assert pool.kinds("pair") == ["started", "step", "done"]
+
+
+def test_a_job_of_more_ranks_than_slots_runs_alone(pool: Pool) -> None:
+    pool.run(Job(id="wide", ranks=3), Job(id="single"))
+    assert pool.kinds("wide")[-1] == pool.kinds("single")[-1] == "done"
+
+
+def test_one_failing_rank_ends_its_group_with_its_own_error(pool: Pool) -> None:
+    began = time.monotonic()
+    pool.run(Job(id="raise:1", ranks=2), Job(id="fine"))
+    failed = next(event for event in pool.events if event.kind == "failed")
+    assert failed.detail == "rank 1: ValueError: it is broken"
+    assert time.monotonic() - began < 25  # rank 0 alone would wait 30 s
+    assert pool.kinds("fine")[-1] == "done"
+
+
+def test_an_interrupt_lets_workers_leave_at_a_step_boundary(pool: Pool) -> None:
+    def interrupt() -> None:
+        while not (pool.folder / "ran").exists() or len(pool.ran()) < 2:
+            time.sleep(0.02)
+        signal.raise_signal(signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        pool.run(Job(id="wait", ranks=2))
+    thread.join()
+    assert (pool.folder / "left-0").exists()
+    assert (pool.folder / "left-1").exists()
+    for line in pool.ran():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(line[2]), 0)
+
+
+def test_inline_does_the_same_in_this_process() -> None:
+    events: list[Event] = []
+
+    def carry_out(job: str, on_event: object) -> None:
+        if job == "bad":
+            raise ValueError("broken")
+
+    jobs = [Job(id="after", needs=("bad",)), Job(id="good", needs=("before",)), Job(id="bad")]
+    Inline(carry_out).run(jobs, events.append)
+    told = [(event.job, event.kind) for event in events]
+    assert told.index(("bad", "failed")) < told.index(("after", "skipped"))
+    assert ("good", "done") in told
+    assert [event.detail for event in events if event.kind == "failed"] == ["ValueError: broken"]
+
+
+def test_gpus_are_those_that_cuda_visible_devices_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
+    assert visible_gpus() == ["3", "5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []
+
+
+def test_each_worker_sees_one_gpu_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(local.__file__).parents[1]))
+    script = tmp_path / "worker.py"
+    script.write_text(
+        WORKER.replace("os.environ['WORLD_SIZE']", "os.environ['CUDA_VISIBLE_DEVICES']")
+    )
+    launcher = Local(
+        [sys.executable, str(script), str(tmp_path)], slots=2, logs=tmp_path, gpus=["4", "7"]
+    )
+    launcher.run([Job(id="pair", ranks=2)], lambda event: None)
+    seen = sorted(line.split()[3] for line in (tmp_path / "ran").read_text().splitlines())
+    assert seen == ["4", "7"]
+
+
+def test_events_are_json_lines() -> None:
+    event = Event(kind="step", job="a", step=3, steps=9)
+    from dataclasses import asdict
+
+    assert Event(**json.loads(json.dumps(asdict(event)))) == event
