@@ -1,0 +1,240 @@
+"""The loop: golden losses, bit-identical resumes, ranks that agree, and losses that are no numbers."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness import checkpoint, loop
+from slurm.ddp import Ranks, joined
+from slurm.job import Interrupted
+from slurm.local import free_port, torchrun_environment
+from tasks.data.digits import Digits
+from tasks.encoders import LSTM
+from tasks.fewshot import FewShot
+from tasks.pretrain import Pretrain
+from tasks.schedule import Schedule
+from tasks.subset import Subset
+from tasks.task import Task
+
+SCHEDULE = Schedule(
+    steps=7, batch_size=6, learning_rate=1e-2, warmup_steps=2, clip_norm=30.0, weight_decay=0.01
+)
+PRETRAIN = Pretrain(
+    dataset=Digits(),
+    encoder=LSTM(units=8, layers=2),
+    predict_future="conditional",
+    input_frames=4,
+    future_frames=3,
+    test_sequences=10,
+    chunk=3,
+    schedule=SCHEDULE,
+)
+FEWSHOT = FewShot(
+    subset=Subset(dataset=Digits(), split=1, shots=2, resample=0),
+    encoder=LSTM(units=8, layers=2),
+    dropout=0.5,
+    schedule=SCHEDULE,
+)
+
+GOLDEN_PRETRAIN_LOSS = [1940.714, 1933.401, 1916.496, 1896.946, 1872.591, 1857.035, 1843.092]
+GOLDEN_FEWSHOT_LOSS = [36.8022, 36.70887, 36.36281, 37.42319, 36.5684, 36.92891, 37.80561]
+
+
+@pytest.fixture
+def ranks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ranks]:
+    for name, value in torchrun_environment(0, 1, free_port()).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    with joined() as found:
+        yield found
+
+
+def train(
+    task: Task,
+    ranks: Ranks,
+    folder: Path,
+    *,
+    stop_after: int | None = None,
+    save_always: bool = False,
+) -> Any:
+    model = task.build(0, ())
+    asked = 0
+
+    def should_stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == stop_after
+
+    folder.mkdir(exist_ok=True)
+    trained = loop.train(
+        task, model, cell="c", seed=0, ranks=ranks, folder=folder, earlier=[folder], should_stop=should_stop,
+        on_step=lambda step, steps: None, checkpoint_every_s=-1.0 if save_always else 1e9,
+    )  # fmt: skip
+    return model, trained
+
+
+def test_the_first_losses_are_golden(ranks: Ranks, tmp_path: Path) -> None:
+    # From this code at its first commit: a change of more than rounding changes every number of the project.
+    _, pretrained = train(PRETRAIN, ranks, tmp_path / "a")
+    _, finetuned = train(FEWSHOT, ranks, tmp_path / "b")
+    assert pretrained.history["loss"] == pytest.approx(GOLDEN_PRETRAIN_LOSS, rel=1e-5)
+    assert finetuned.history["loss"] == pytest.approx(GOLDEN_FEWSHOT_LOSS, rel=1e-5)
+
+
+@pytest.mark.parametrize("task", [PRETRAIN, FEWSHOT], ids=["pretrain", "fewshot"])
+@pytest.mark.parametrize("stop_after", [1, 3, 6])
+def test_a_resumed_run_is_identical_to_the_last_bit(
+    task: Task, stop_after: int, ranks: Ranks, tmp_path: Path
+) -> None:
+    whole, undisturbed = train(task, ranks, tmp_path / "whole")
+    with pytest.raises(Interrupted, match=f"stopped after step {stop_after} of 7"):
+        train(task, ranks, tmp_path / "cut", stop_after=stop_after)
+    resumed, trained = train(task, ranks, tmp_path / "cut")
+    assert trained.resumed_from == stop_after
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    for name in ("step", "loss", "learning_rate"):
+        assert trained.history[name] == undisturbed.history[name]
+
+
+def test_saving_does_not_alter_training(ranks: Ranks, tmp_path: Path) -> None:
+    quiet, _ = train(PRETRAIN, ranks, tmp_path / "quiet")
+    saving, _ = train(PRETRAIN, ranks, tmp_path / "saving", save_always=True)
+    assert not list((tmp_path / "quiet").iterdir())
+    assert len(list((tmp_path / "saving").iterdir())) == checkpoint.KEEP
+    assert all(
+        torch.equal(value, saving.state_dict()[name]) for name, value in quiet.state_dict().items()
+    )
+
+
+def test_evaluation_sees_every_chunk_once_in_order(ranks: Ranks) -> None:
+    predictions = loop.evaluate(PRETRAIN, PRETRAIN.build(0, ()), ranks, lambda: False)
+    np.testing.assert_array_equal(predictions["sequence"], np.arange(10))
+
+
+def test_a_stop_during_evaluation_leaves_no_predictions(ranks: Ranks) -> None:
+    with pytest.raises(Interrupted):
+        loop.evaluate(PRETRAIN, PRETRAIN.build(0, ()), ranks, lambda: True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exploding(Pretrain):
+    def loss(self, model: torch.nn.Module, batch: Any) -> torch.Tensor:
+        return Pretrain.loss(self, model, batch) * float("inf")
+
+
+def test_a_loss_that_is_no_number_ends_the_cell_with_its_step_and_leaves_no_checkpoint(
+    ranks: Ranks, tmp_path: Path
+) -> None:
+    task = Exploding(**{each.name: getattr(PRETRAIN, each.name) for each in fields(PRETRAIN)})
+    with pytest.raises(
+        loop.DivergedError, match="the loss is inf within steps 1 to 1: lower the learning rate"
+    ):
+        train(task, ranks, tmp_path / "cell", save_always=True)
+    assert not list((tmp_path / "cell").iterdir())
+
+
+def test_zero_steps_evaluate_the_model_as_built(ranks: Ranks, tmp_path: Path) -> None:
+    task = replace(PRETRAIN, schedule=replace(SCHEDULE, steps=0, warmup_steps=0))
+    model, trained = train(task, ranks, tmp_path / "cell")
+    built = task.build(0, ())
+    assert all(
+        torch.equal(value, model.state_dict()[name]) for name, value in built.state_dict().items()
+    )
+    assert trained.history["step"] == []
+
+
+def test_weight_decay_falls_on_matrices_only() -> None:
+    model = PRETRAIN.build(0, ())
+    optimizer = loop.build_optimizer(SCHEDULE, model)
+    decayed = {
+        id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]
+    }
+    for name, parameter in model.named_parameters():
+        assert (id(parameter) in decayed) == (parameter.ndim == 2 and "peephole" not in name), name
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(
+        list(model.parameters())
+    )
+
+
+WORKER = """
+import json, sys
+from pathlib import Path
+import torch
+sys.path[:0] = [{root!r}]
+from harness import loop
+from slurm.ddp import joined
+from slurm.job import Interrupted
+from tests.harness.test_loop import FEWSHOT, PRETRAIN, train
+
+torch.use_deterministic_algorithms(True)
+torch.set_num_threads(1)
+with joined() as ranks:
+    told = {{}}
+    for name, task in (("pretrain", PRETRAIN), ("fewshot", FEWSHOT)):
+        whole, trained = train(task, ranks, Path(sys.argv[1]) / f"{{name}}-whole")
+        try:
+            # Only the last rank is asked to stop: all leave together.
+            train(task, ranks, Path(sys.argv[1]) / f"{{name}}-cut", stop_after=3 if ranks.rank == ranks.num_ranks - 1 else None)
+        except Interrupted as error:
+            stopped = str(error)
+        resumed, again = train(task, ranks, Path(sys.argv[1]) / f"{{name}}-cut")
+        same = all(torch.equal(v, resumed.state_dict()[k]) for k, v in whole.state_dict().items())
+        predictions = loop.evaluate(task, whole, ranks, lambda: False)
+        told[name] = {{
+            "stopped": stopped,
+            "same": same,
+            "resumed_from": again.resumed_from,
+            "loss": trained.history["loss"],
+            "weights": float(sum(p.double().abs().sum() for p in whole.parameters())),
+            "scores": {{score.metric.name: score.value for score in task.score(predictions)}},
+        }}
+    everyone = ranks.gather(told)
+    if ranks.is_first:
+        Path(sys.argv[1], "told.json").write_text(json.dumps(everyone))
+"""
+
+
+def torchrun(folder: Path, num_ranks: int) -> list[dict[str, Any]]:
+    folder.mkdir()
+    script = folder / "script.py"
+    script.write_text(WORKER.format(root=str(Path(__file__).parents[2])))
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={num_ranks}",
+    ]
+    done = subprocess.run(
+        [*command, str(script), str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    told: list[dict[str, Any]] = json.loads((folder / "told.json").read_text())
+    return told
+
+
+def test_any_number_of_ranks_trains_the_same_and_resumes_to_the_last_bit(tmp_path: Path) -> None:
+    one, three = torchrun(tmp_path / "one", 1), torchrun(tmp_path / "three", 3)
+    for rank in three:
+        assert rank.keys() == one[0].keys()
+        for name, alone in one[0].items():
+            assert rank[name]["same"]
+            assert rank[name]["resumed_from"] == 3
+            assert rank[name]["stopped"] == "stopped after step 3 of 7"
+            assert rank[name]["loss"] == pytest.approx(alone["loss"], rel=2e-6)
+            assert rank[name]["weights"] == pytest.approx(alone["weights"], rel=1e-5)
+            assert rank[name]["scores"] == pytest.approx(alone["scores"], rel=1e-5)
+    assert all(rank == three[0] for rank in three)
