@@ -24,6 +24,9 @@ from tasks.schedule import Schedule
 from tasks.single_frame import SingleFrame
 from tasks.subset import Subset
 
+FEW = 4
+"""Up to so many labelled videos per class a classifier needs fewer steps; more only cost time (LOG.md)."""
+
 Method = Literal["single_frame", "lstm", "pretrained"]
 
 
@@ -53,14 +56,15 @@ def fig12(
     layers: Annotated[int, "layers of encoder and decoders (paper: 2)"] = 2,
     dropout: Annotated[
         float, "ratio of dropped activations in the classifiers (paper: not stated)"
-    ] = 0.5,
+    ] = 0.2,
     future_frames: Annotated[int, "frames that pretraining predicts (paper: 13)"] = 13,
-    pretrain_steps: Annotated[int, "optimiser steps of pretraining"] = 1500,
-    pretrain_batch: Annotated[int, "unlabelled sequences a step"] = 64,
-    pretrain_rate: Annotated[float, "peak learning rate of pretraining"] = 2e-3,
-    finetune_steps: Annotated[int, "optimiser steps of a classifier"] = 120,
-    finetune_batch: Annotated[int, "labelled 16-frame blocks a step"] = 32,
-    finetune_rate: Annotated[float, "peak learning rate of a classifier"] = 2e-3,
+    pretrain_steps: Annotated[int, "optimiser steps of pretraining"] = 2400,
+    pretrain_batch: Annotated[int, "unlabelled sequences a step"] = 32,
+    pretrain_rate: Annotated[float, "peak learning rate of pretraining"] = 4e-3,
+    finetune_steps: Annotated[int, "optimiser steps of a classifier"] = 300,
+    finetune_steps_few: Annotated[int, "the same, with at most 4 labelled videos per class"] = 150,
+    finetune_batch: Annotated[int, "labelled 16-frame blocks a step"] = 16,
+    finetune_rate: Annotated[float, "peak learning rate of a classifier"] = 3e-3,
     single_frame_steps: Annotated[int, "optimiser steps of the logistic regression"] = 300,
     encoder: EncoderSpec | None = None,
 ) -> Experiment:
@@ -80,6 +84,7 @@ def fig12(
         pretrain_batch: unlabelled sequences a step.
         pretrain_rate: peak learning rate of pretraining.
         finetune_steps: optimiser steps of a classifier.
+        finetune_steps_few: the same, with at most FEW labelled videos per class.
         finetune_batch: labelled blocks a step.
         finetune_rate: peak learning rate of a classifier.
         single_frame_steps: optimiser steps of the logistic regression.
@@ -109,18 +114,22 @@ def fig12(
                 batch_size=pretrain_batch,
                 learning_rate=pretrain_rate,
                 warmup_steps=min(100, pretrain_steps // 10),
-                clip_norm=50.0,
+                clip_norm=200.0,
             ),
         ),
     )
-    classifier = Schedule(
-        steps=finetune_steps,
-        batch_size=finetune_batch,
-        learning_rate=finetune_rate,
-        weight_decay=1e-3,
-        warmup_steps=finetune_steps // 10,
-        clip_norm=20.0,
-    )
+
+    def finetuning(many: int | Literal["all"]) -> Schedule:
+        steps = finetune_steps if many == "all" or many > FEW else finetune_steps_few
+        return Schedule(
+            steps=steps,
+            batch_size=finetune_batch,
+            learning_rate=finetune_rate,
+            weight_decay=1e-3,
+            warmup_steps=steps // 10,
+            clip_norm=20.0,
+        )
+
     regression = Schedule(
         steps=single_frame_steps, batch_size=128, learning_rate=1e-2, weight_decay=1e-2
     )
@@ -143,7 +152,7 @@ def fig12(
                         )
                     else:
                         task = FewShot(
-                            subset=subset, encoder=spec, dropout=dropout, schedule=classifier
+                            subset=subset, encoder=spec, dropout=dropout, schedule=finetuning(many)
                         )
                         needs, label = (
                             ((pretrained,), PRETRAINED)

@@ -52,7 +52,8 @@ def _gather(
     gathered = collect.evidence(name, experiment, plan, workdir, settings)
     runs = {cell.key: plan.done[cell.key].attempt for cell in plan.cells if cell.key in plan.done}
     artifacts = [path for path in written_files(name, workdir).values() if path.suffix != ".svg"]
-    content = files.sha256(json.dumps([runs, sorted(map(str, artifacts))], sort_keys=True).encode())
+    kept = {path.name: files.sha256_of(path) for path in artifacts}
+    content = files.sha256(json.dumps([runs, kept], sort_keys=True).encode())
     curves: dict[str, list[tuple[int, float]]] = {}
     for line in curve(gathered, HEADLINE).to_dict("records"):
         if line["n"]:

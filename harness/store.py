@@ -4,6 +4,7 @@ The store is a gathering of facts that lie elsewhere: it can be deleted and is r
 found by its cell and attempt, its points carry the times at which they were made, so that writing them again adds nothing.
 """
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -23,6 +24,9 @@ from harness.result import Result
 from harness.uri import uri
 from harness.workdir import Workdir
 from tasks.cell import Cell
+
+# Creating tables is no news to who watches a run.
+logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 CELL, ATTEMPT, ROLE, COMPLETE, CONTENT = "cell", "attempt", "role", "complete", "content"
 PARENT = "mlflow.parentRunId"

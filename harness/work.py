@@ -286,6 +286,8 @@ def prepare_process() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
+    # Filling fresh memory with NaN, which comes with it, costs 15 to 25 % of a small step and alters no result.
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def main(arguments: list[str]) -> int:

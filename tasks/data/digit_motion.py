@@ -1,9 +1,11 @@
 """How the digits move and what they look like: from draws in [0, 1) to pixels.
 
-Ten classes that differ in motion only: every video draws the same kind of still picture (digit, place, angle, size,
-brightness), and its class decides which of these moves, and how. Pixels come from elementwise + - * / and rounding
-in float64, which IEEE 754 fixes to the last bit on any machine; so does the sine, a polynomial here, since that of a
-maths library may differ from one processor to the next.
+Ten classes that differ in motion only: every video draws the same kind of still picture (digit, place, tilt, size,
+brightness), and its class decides whether the place or the size moves, and how. The motions are wide, so that they
+make up much of a model's loss: what changes few pixels (a turn or a flicker in place) a small LSTM does not learn
+within minutes. Pixels come from elementwise + - * / and rounding in float64, which IEEE 754 fixes to the last bit on
+any machine; so does the sine, a polynomial here, since that of a maths library may differ from one processor to the
+next.
 
 Shapes: B videos, T steps of time, F frames of any videos in a row, Y and X rows and columns of pixels,
 S rows and columns of a source image, D draws. The origin is the top left corner, and y points down.
@@ -22,48 +24,51 @@ FRAME_SIDE = 20
 """Pixels along one side of a frame."""
 
 CLASSES: tuple[str, ...] = (
-    "Bounce",  # straight on at constant speed, in any direction, off the walls of a box
+    "Bob",  # up and down, a wide sine
+    "Bounce",  # straight on at constant speed, aslant, off the walls of a box
     "CircleLeft",  # round a circle, counter-clockwise as seen on the screen
     "CircleRight",  # the same, clockwise
+    "FigureEight",  # along an 8, upright or lying
     "Grow",  # from small to large in place, then at once small again
-    "Pulse",  # brighter and darker in place
-    "Shake",  # a fast, small, horizontal sine
+    "Jump",  # stands, then is at once at the opposite point of a circle, and back
     "Shrink",  # Grow played backwards
-    "SpinLeft",  # turns in place, counter-clockwise
-    "SpinRight",  # the same, clockwise
+    "Swing",  # from side to side, a wide sine
     "ZigZag",  # drifts along one axis, off the walls, with a small triangle wave across it
 )
 
 PERIOD = {
+    "Bob": (10.0, 18.0),
     "Bounce": (1.0, 1.0),  # has a speed instead
     "CircleLeft": (10.0, 18.0),
     "CircleRight": (10.0, 18.0),
-    "Grow": (10.0, 18.0),
-    "Pulse": (6.0, 12.0),
-    "Shake": (3.0, 5.0),
-    "Shrink": (10.0, 18.0),
-    "SpinLeft": (8.0, 16.0),
-    "SpinRight": (8.0, 16.0),
+    "FigureEight": (14.0, 20.0),
+    "Grow": (14.0, 22.0),
+    "Jump": (6.0, 12.0),  # there and back
+    "Shrink": (14.0, 22.0),
+    "Swing": (10.0, 18.0),
     "ZigZag": (6.0, 9.0),
 }
 """Frames in one cycle, from and to."""
 
-BOX = (4.0, FRAME_SIDE - 1 - 4.0)
-"""Where the centre of a digit may be, in pixels, on either axis (Shake may leave it by SHAKE)."""
+BOX = (4.5, FRAME_SIDE - 1 - 4.5)
+"""Where the centre of a digit may be, in pixels, on either axis."""
 RADIUS = (3.0, 4.5)
-"""Of a circle, in pixels. Digits that do not circle stand on one, so the places agree."""
-SIZE = (0.65, 1.25)
-"""Frame pixels to one source pixel: digits of 5.2 to 10 pixels."""
-BRIGHTNESS = (0.4, 1.0)
-"""Grey of full ink, of 1; drawn from a sine over a cycle, so that Pulse has the same spread."""
-BOUNCE_SPEED = (0.9, 1.7)
+"""Of a circle, in pixels, and half the width of a Bob, a Swing or an 8. Every digit starts on one,
+so the places agree."""
+TILT = (-0.05, 0.05)
+"""Of a digit all video long, in turns."""
+SIZE = (0.5, 1.5)
+"""Frame pixels to one source pixel: digits of 4 to 12 pixels."""
+BRIGHTNESS = (0.6, 1.0)
+"""Grey of full ink all video long, of 1."""
+BOUNCE_SPEED = (0.9, 1.5)
 """Pixels a frame."""
+BOUNCE_SLANT = (25 / 360, 65 / 360)
+"""Angle of a Bounce from an axis, in turns (25 to 65 degrees): along one it would look like a Swing or a Bob."""
 DRIFT_SPEED = (0.6, 1.0)
 """Of a ZigZag along its axis, in pixels a frame."""
 ZIGZAG = 0.5
 """Height of its triangle wave, as a part of the radius drawn."""
-SHAKE = (1.2, 2.0)
-"""Amplitude of a Shake, in pixels."""
 
 DRAWS = (
     "label",
@@ -73,15 +78,15 @@ DRAWS = (
     "centre_y",
     "radius",
     "around",
-    "angle",
+    "tilt",
     "size",
-    "glow",
+    "brightness",
     "period",
     "speed",
     "heading",
     "wave",
-    "shake",
-    "spare",
+    "spare_1",
+    "spare_2",
 )
 """The uniforms of one video, in the order of its hash; labelled videos ignore the first two."""
 
@@ -154,20 +159,30 @@ def paths_of(label_B: Ints, draws: dict[str, Floats], num_frames: int) -> Paths:
     room_B1 = BOX[1] - BOX[0] - 2 * radius_B1
     centre_x_B1 = BOX[0] + radius_B1 + room_B1 * draws["centre_x"][:, None]
     centre_y_B1 = BOX[0] + radius_B1 + room_B1 * draws["centre_y"][:, None]
-    around_BT = between("around", turn) + cycles("CircleRight") - cycles("CircleLeft")
-    x_BT = centre_x_B1 + radius_B1 * cosine(around_BT)
-    y_BT = centre_y_B1 + radius_B1 * sine(around_BT)
-
-    wave_BT = between("wave", turn) + cycles("Shake", "ZigZag")
-    x_BT = np.where(shows("Shake"), x_BT + between("shake", SHAKE) * sine(wave_BT), x_BT)
+    around_B1 = between("around", turn)
+    wave_BT = between("wave", turn) + cycles("Jump", "ZigZag")
+    jumped_BT = np.where(shows("Jump"), np.floor(2 * wave_BT) / 2, 0.0)
+    round_BT = around_B1 + cycles("CircleRight") - cycles("CircleLeft") + jumped_BT
+    x_BT = centre_x_B1 + radius_B1 * cosine(round_BT + cycles("Swing"))
+    y_BT = centre_y_B1 + radius_B1 * sine(round_BT + cycles("Bob"))
 
     heading_B1 = between("heading", turn)
-    run_BT = between("speed", BOUNCE_SPEED) * t_1T
-    x_BT = np.where(shows("Bounce"), _reflect(x_BT + run_BT * cosine(heading_B1)), x_BT)
-    y_BT = np.where(shows("Bounce"), _reflect(y_BT + run_BT * sine(heading_B1)), y_BT)
-
     quarter_B1 = np.floor(4 * heading_B1)  # right, down, left, up
     level_B1 = quarter_B1 % 2 == 0
+
+    once_BT = radius_B1 * sine(around_B1 + cycles("FigureEight"))
+    twice_BT = radius_B1 * sine(2 * (around_B1 + cycles("FigureEight")))
+    eight_x_BT = centre_x_B1 + np.where(level_B1, once_BT, twice_BT)
+    eight_y_BT = centre_y_B1 + np.where(level_B1, twice_BT, once_BT)
+    x_BT = np.where(shows("FigureEight"), eight_x_BT, x_BT)
+    y_BT = np.where(shows("FigureEight"), eight_y_BT, y_BT)
+
+    flat, steep = BOUNCE_SLANT
+    course_B1 = quarter_B1 / 4 + flat + (steep - flat) * (4 * heading_B1 - quarter_B1)
+    run_BT = between("speed", BOUNCE_SPEED) * t_1T
+    x_BT = np.where(shows("Bounce"), _reflect(x_BT + run_BT * cosine(course_B1)), x_BT)
+    y_BT = np.where(shows("Bounce"), _reflect(y_BT + run_BT * sine(course_B1)), y_BT)
+
     drift_BT = np.where(quarter_B1 < 2, 1.0, -1.0) * between("speed", DRIFT_SPEED) * t_1T
     across_BT = ZIGZAG * radius_B1 * (2 * _triangle(2 * wave_BT) - 1)
     zig_x_BT = np.where(level_B1, _reflect(x_BT + drift_BT), centre_x_B1 + across_BT)
@@ -177,11 +192,8 @@ def paths_of(label_B: Ints, draws: dict[str, Floats], num_frames: int) -> Paths:
 
     swell_BT = between("size", turn) + cycles("Grow") - cycles("Shrink")
     size_BT = SIZE[0] + (SIZE[1] - SIZE[0]) * (swell_BT - np.floor(swell_BT))
-    dim, bright = BRIGHTNESS
-    glow_BT = between("glow", turn) + cycles("Pulse")
-    brightness_BT = (dim + bright) / 2 + (bright - dim) / 2 * sine(glow_BT)
-    angle_BT = between("angle", turn) + cycles("SpinRight") - cycles("SpinLeft")
-    return Paths(x_BT, y_BT, angle_BT, size_BT, brightness_BT)
+    angle_B1, brightness_B1 = between("tilt", TILT), between("brightness", BRIGHTNESS)
+    return Paths(*np.broadcast_arrays(x_BT, y_BT, angle_B1, size_BT, brightness_B1))
 
 
 def _triangle(value: Floats) -> Floats:

@@ -20,7 +20,7 @@ TINY = {
     "layers": 1,
     "pretrain_steps": 6,
     "pretrain_batch": 8,
-    "finetune_steps": 3,
+    "finetune_steps_few": 3,
     "single_frame_steps": 3,
 }
 NUM_CELLS = 13  # 3 methods x 2 shots x 2 resamples, and the pretraining they share

@@ -201,7 +201,7 @@ def test_the_example_of_the_docs_runs_through_the_whole_path(harness: Harness) -
         "from configs.fig12 import fig12\nfrom mine import GRU\nfrom tasks.encoders import own\n\n\n"
         "def tiny_fig12():\n"
         "    return fig12(encoder=own(GRU, units=6), units=6, layers=1, shots=(1, 2), resamples=2,\n"
-        "                 pretrain_steps=3, pretrain_batch=4, finetune_steps=2, single_frame_steps=2)\n"
+        "                 pretrain_steps=3, pretrain_batch=4, finetune_steps_few=2, single_frame_steps=2)\n"
     )
     harness("run", f"{tiny_file}:tiny_fig12")
     methods = {row["method"] for row in rows(harness.csv("tiny_fig12"))}
@@ -213,7 +213,7 @@ def test_editing_an_encoder_makes_its_cells_new_and_keeps_the_others(harness: Ha
     file = harness.work.parent / "mine.py"
     text = EXAMPLE.read_text().replace(
         "return fig12(",
-        "return fig12(shots=(1,), resamples=1, pretrain_steps=2, finetune_steps=2, single_frame_steps=2, layers=1, ",
+        "return fig12(shots=(1,), resamples=1, pretrain_steps=2, finetune_steps_few=2, single_frame_steps=2, layers=1, ",
     )
     file.write_text(text)
     words = ("run", f"{file}:my_fig12", "--set", "units=5")

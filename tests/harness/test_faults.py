@@ -116,7 +116,7 @@ def test_an_interrupted_cell_continues_from_its_checkpoint(harness: Harness) -> 
         "units": 16,
         "layers": 1,
         "pretrain_steps": 400,
-        "finetune_steps": 1,
+        "finetune_steps_few": 1,
     }
     driver = harness.start("run", "fig12", *sets(settings))
     wait_for(
@@ -186,7 +186,7 @@ class Fragile(nn.Module):
 
 
 def unlucky():
-    made = fig12(encoder=own(Fragile), methods=("lstm",), shots=(1,), resamples=3, finetune_steps=2)
+    made = fig12(encoder=own(Fragile), methods=("lstm",), shots=(1,), resamples=3, finetune_steps_few=2)
     first, *others = made.cells
     bad = replace(first, task=replace(first.task, encoder=replace(first.task.encoder, arguments=(("unlucky", True),))))
     return replace(made, cells=(bad, *others))
