@@ -25,7 +25,7 @@ def test_manifests_are_byte_stable() -> None:
     )
     assert (
         hashlib.sha256(manifests).hexdigest()
-        == "3f927b80e29b8d83753ea06ea250bb51cf28774747b7320488fc5b3346a042dc"
+        == "b393191d166397aa1bfe949b3c3ae9bf614a91a96ddcfd40b7ca614c5d3aa01c"
     )
 
 

@@ -1,0 +1,161 @@
+"""`make bench`: speed as ratios, each against its peer in the same run, medians of several rounds with their spread.
+
+Prints a Markdown table; `--json FILE` writes the figures too. Nothing here is a test: numbers depend on the machine.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from harness import loop
+from models.lstm import StackedLSTM
+from slurm.ddp import Ranks
+from tasks.data.digits import Digits
+from tasks.encoders import LSTM
+from tasks.fewshot import FewShot
+from tasks.schedule import Schedule
+from tasks.subset import Subset
+from tasks.task import Shard
+
+ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Time of one thing over the time of its peer."""
+
+    what: str
+    peer: str
+    median: float
+    low: float
+    high: float
+    seconds: float
+    """Median of the thing itself."""
+
+
+def compare(
+    what: str, run: Callable[[], object], peer: str, run_peer: Callable[[], object]
+) -> Ratio:
+    """Time two things in turn, A B A B ..., so that a drift of the machine hits both."""
+    run(), run_peer()
+    pairs = []
+    for _ in range(ROUNDS):
+        times = []
+        for each in (run, run_peer):
+            began = time.perf_counter()
+            each()
+            times.append(time.perf_counter() - began)
+        pairs.append(times)
+    ratios = [own / other for own, other in pairs]
+    seconds = statistics.median(own for own, _ in pairs)
+    return Ratio(what, peer, statistics.median(ratios), min(ratios), max(ratios), seconds)
+
+
+def lstm(steps: int, batch: int, inputs: int, units: int) -> Ratio:
+    """The plain peephole LSTM against torch.nn.LSTM, which has no peepholes; forward and backward."""
+    ours, theirs = StackedLSTM(inputs, units, 1), torch.nn.LSTM(inputs, units)
+    frames_TBD = torch.randn(steps, batch, inputs)
+
+    def run_ours() -> None:
+        ours.zero_grad()
+        ours(frames_TBD)[0].sum().backward()
+
+    def run_theirs() -> None:
+        theirs.zero_grad()
+        theirs(frames_TBD)[0].sum().backward()
+
+    name = f"peephole LSTM, forward + backward, T={steps} B={batch} D={inputs} H={units}"
+    return compare(name, run_ours, "torch.nn.LSTM (no peepholes)", run_theirs)
+
+
+def training_loop() -> Ratio:
+    """The harness's loop against the barest loop over the same batches."""
+    task = FewShot(
+        subset=Subset(dataset=Digits(), split=1, shots=4, resample=0),
+        encoder=LSTM(units=128, layers=2),
+        dropout=0.2,
+        schedule=Schedule(steps=40, batch_size=16, learning_rate=3e-3, clip_norm=20.0),
+    )
+    ranks = Ranks(rank=0, num_ranks=1, device=torch.device("cpu"))
+
+    def with_harness() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            loop.train(
+                task, task.build(0, ()), cell="bench", seed=0, ranks=ranks, folder=Path(folder), earlier=[],
+                should_stop=lambda: False, on_step=lambda step, steps: None,
+            )  # fmt: skip
+
+    def bare() -> None:
+        model = task.build(0, ())
+        optimizer = loop.build_optimizer(task.schedule, model)
+        for step in range(task.schedule.steps):
+            optimizer.zero_grad()
+            task.loss(model, task.batch(0, step, Shard())).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 20.0)
+            optimizer.step()
+
+    return compare(
+        "training loop of a demo-sized classifier, 40 steps", with_harness, "the barest loop", bare
+    )
+
+
+def command(words: list[str], peer: list[str]) -> Ratio:
+    """A command line against the start of the interpreter with click."""
+
+    def run(each: list[str]) -> Callable[[], object]:
+        return lambda: subprocess.run(each, capture_output=True, check=True)
+
+    return compare(
+        " ".join(["harness", *words]),
+        run([sys.executable, "-m", "harness", *words]),
+        " ".join(["python", *peer]),
+        run([sys.executable, *peer]),
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    ratios = [
+        lstm(16, 64, 4096, 2048),
+        lstm(16, 128, 512, 512),
+        lstm(16, 128, 1024, 128),
+        lstm(16, 16, 400, 128),
+        training_loop(),
+        command(["--help"], ["-c", "import click"]),
+        command(["list"], ["-c", "import click"]),
+        command(["run", "fig12", "--dry-run"], ["-c", "import click"]),
+    ]
+    torch.distributed.destroy_process_group()
+    write = sys.stdout.write
+    write(
+        f"torch {torch.__version__}, Python {platform.python_version()}, one thread, {ROUNDS} rounds\n\n"
+    )
+    write(
+        "| what | against | ratio (median) | min - max | seconds |\n| --- | --- | ---: | ---: | ---: |\n"
+    )
+    for each in ratios:
+        write(
+            f"| {each.what} | {each.peer} | {each.median:.2f} | {each.low:.2f} - {each.high:.2f} | {each.seconds:.3f} |\n"
+        )
+    if chosen.json:
+        chosen.json.write_text(json.dumps([asdict(each) for each in ratios], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
