@@ -30,6 +30,8 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 CELL, ATTEMPT, ROLE, COMPLETE, CONTENT = "cell", "attempt", "role", "complete", "content"
 PARENT = "mlflow.parentRunId"
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""The UI then shows runs and charts instead of its pages for language models."""
 BATCH = 1000
 """MLflow's limit of metrics per call."""
 
@@ -60,7 +62,7 @@ class Store:
         if found is None:
             local = place.startswith("sqlite:")
             self._id = self._client.create_experiment(
-                name, workdir.artifacts.resolve().as_uri() if local else None
+                name, workdir.artifacts.resolve().as_uri() if local else None, tags=KIND
             )
         else:
             if found.lifecycle_stage == "deleted":

@@ -53,6 +53,7 @@ def accuracy_table(
     if blocks is not None:
         columns.append(Column(header="block accuracy", unit="%", align="right"))
     columns.append(Column(header="published", unit="%", align="right"))
+    with_blocks = set() if blocks is None else set(blocks.loc[blocks["n"] > 0, "method"])
     rows = []
     for place, point in enumerate(curve.to_dict("records")):
         row = [
@@ -63,8 +64,9 @@ def accuracy_table(
         if blocks is not None:
             block = blocks.iloc[place]
             shown = mean_sd(block["mean"], block["sd"])
-            # The two columns share n; where the block accuracy is over fewer resamples it says so itself.
-            same = block["n"] == point["n"]
+            # The two columns share n; where the block accuracy is over fewer resamples it says so itself. A method that
+            # has no blocks (single frames) lacks nothing.
+            same = block["n"] == point["n"] or point["method"] not in with_blocks
             row.append(shown if same else f"{shown} ({count(block['n'], block['expected'])})")
         rows.append((*row, number(point["published"])))
     notes = [*_incomplete_note(curve), *_all_note(curve), *_published_notes(curve)]

@@ -40,7 +40,7 @@ class SingleFrame:
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[Metric, ...]] = (
         videoeval.VIDEO_ACCURACY,
-        videoeval.BLOCK_ACCURACY,
+        videoeval.FRAME_ACCURACY,
         videoeval.VIDEO_NLL,
     )
     parallel: ClassVar[bool] = False
@@ -120,8 +120,10 @@ class SingleFrame:
         )
 
     def score(self, predictions: Predictions) -> Iterator[Score]:
-        """Video and frame accuracy on the split's test list; a block is a single frame here."""
-        return videoeval.score_videos(predictions, self.subset.test_videos)
+        """Video and frame accuracy on the split's test list."""
+        return videoeval.score_videos(
+            predictions, self.subset.test_videos, per_block=videoeval.FRAME_ACCURACY
+        )
 
     def products(self, model: torch.nn.Module) -> Mapping[str, Mapping[str, torch.Tensor]]:
         """Nothing: no other cell starts from it."""

@@ -31,6 +31,12 @@ BLOCK_ACCURACY = Metric(
     higher_is_better=True,
     meaning="blocks of test videos whose own probabilities have their maximum at the right class",
 )
+FRAME_ACCURACY = Metric(
+    name="frame_accuracy",
+    unit="%",
+    higher_is_better=True,
+    meaning="single frames of test videos whose own probabilities have their maximum at the right class",
+)
 VIDEO_NLL = Metric(
     name="video_nll",
     unit="nats",
@@ -146,12 +152,15 @@ def average_by_video(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, 
     return ids, labels, total_VC / np.bincount(place)[:, None]
 
 
-def score_videos(predictions: Predictions, expected: Sequence[Video]) -> Iterator[Score]:
+def score_videos(
+    predictions: Predictions, expected: Sequence[Video], per_block: Metric = BLOCK_ACCURACY
+) -> Iterator[Score]:
     """Video accuracy, block accuracy and negative log likelihood.
 
     Args:
         predictions: the blocks of all test videos.
         expected: the test list; each video must be there exactly once, and no other.
+        per_block: what the accuracy over blocks is called; a block may be a single frame.
 
     Raises:
         ValueError: when videos are missing, unknown or counted twice, or a probability is not finite.
@@ -170,5 +179,5 @@ def score_videos(predictions: Predictions, expected: Sequence[Video]) -> Iterato
     right_B = probabilities(predictions).argmax(axis=1) == predictions["label"]
     nll_V = -np.log(np.maximum(p_VC[np.arange(len(labels)), labels], 1e-12))
     yield Score(metric=VIDEO_ACCURACY, value=100.0 * float(right_V.mean()), count=len(right_V))
-    yield Score(metric=BLOCK_ACCURACY, value=100.0 * float(right_B.mean()), count=len(right_B))
+    yield Score(metric=per_block, value=100.0 * float(right_B.mean()), count=len(right_B))
     yield Score(metric=VIDEO_NLL, value=float(nll_V.mean()), count=len(nll_V))

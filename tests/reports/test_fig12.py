@@ -16,7 +16,7 @@ from reports.evidence import Evidence
 from reports.fig12 import FORMATS, draw, pairs
 from reports.frame import curve
 from reports.published import BASELINE, PRETRAINED, SINGLE_FRAME
-from reports.tables import csv_bytes
+from reports.tables import MISSING, csv_bytes
 
 METHODS = (SINGLE_FRAME, BASELINE, PRETRAINED)
 VIDEO = "video_accuracy"
@@ -209,3 +209,17 @@ def test_scores_under_another_name_are_not_taken_for_nothing_finished(plan):
         ValueError, match="no score is named 'video_accuracy'; the scores here are accuracy"
     ):
         draw(plan.evidence(), ["md"])
+
+
+def test_a_method_without_blocks_lacks_no_block_accuracy(evidence):
+    rows = [
+        row
+        for row in evidence.rows
+        if (row["method"], row["metric"]) != (SINGLE_FRAME, "block_accuracy")
+    ]
+    drawn = draw(dataclasses.replace(evidence, rows=tuple(rows)), ("md",))[
+        f"{evidence.experiment}.md"
+    ].decode()
+    lines = [line for line in drawn.splitlines() if f"| {SINGLE_FRAME} |" in line and "±" in line]
+    assert lines
+    assert all(line.split("|")[6].strip() == MISSING for line in lines)
