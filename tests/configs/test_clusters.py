@@ -42,7 +42,7 @@ def test_a_file_sets_what_it_names_and_keeps_the_rest(tmp_path: Path) -> None:
 def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(text)
-    with pytest.raises(ValueError, match="the cluster file .*mine.toml") as told:
+    with pytest.raises(ValueError, match=r"the cluster file .*mine\.toml") as told:
         find(str(file))
     assert sentence in str(told.value)
     assert "\n" not in str(told.value)
