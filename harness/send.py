@@ -113,7 +113,13 @@ def compose(
     unknown = next((place for place in in_hand.values() if place.no_answer), None)
     if unknown:
         raise sent.unknown(unknown.no_answer, len(in_hand))
-    todo = [cell for cell in plan.todo if cell.key not in in_hand]
+    todo = [
+        cell
+        for cell in plan.todo
+        if cell.key not in in_hand
+        # Not one whose result came while SLURM was asked; a damaged one is set aside before sending.
+        and (cell.key in plan.damaged or not workdir.accepted(cell.key).exists())
+    ]
     shaped = arrays.shape(
         [job_of(cell, cluster) for cell in todo],
         sent={key: place.task for key, place in in_hand.items()},

@@ -68,7 +68,9 @@ def look(
             state = "missing" if error is None else "failed"
             detail = error or plan.damaged.get(cell.key, "")
             place = places.get(cell.key)
-            if place is not None and error is None:
+            if place is not None and workdir.accepted(cell.key).exists():
+                state, detail = "done", ""  # it came while SLURM was asked
+            elif place is not None and error is None:
                 # It ended without a word of its own; what SLURM says is all there is.
                 died = place.told is not None and place.told.state not in TAKEN_BACK
                 state = "failed" if died else "missing"

@@ -1,7 +1,9 @@
 """What is handed to sbatch: a plain command, as submitit writes and submits it; no pickle (docs/decisions/0006)."""
 
+import io
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -134,7 +136,10 @@ def submit(request: Request) -> str:
         SubmissionRefused: in sbatch's words.
     """
     try:
-        return _executor(request).submit_command(request.command)
+        with redirect_stderr(
+            io.StringIO()
+        ):  # submitit repeats sbatch's words, and so does the exception
+            return _executor(request).submit_command(request.command)
     except (FailedJobError, FailedSubmissionError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         told = [line for line in lines if line.startswith("sbatch:")] or lines[-1:]
