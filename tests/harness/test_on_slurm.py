@@ -1,6 +1,7 @@
 """`--cluster slurm` on a real SLURM of four nodes on this machine: the same numbers, whatever happens on the way."""
 
 import json
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -251,3 +252,76 @@ def test_what_slurm_refuses_is_one_sentence_and_nothing_is_sent(
     assert "invalid partition specified: nowhere" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert on_slurm.status()["missing"] == NUM_CELLS
+
+
+def test_a_preempted_job_saves_and_is_run_again(
+    on_slurm: OnSlurm, real_slurm: ThrowAwaySlurm, tmp_path: Path
+) -> None:
+    on_slurm.send(*sets(LONG), cluster=cluster_file(tmp_path, partition="low"))
+    on_slurm.wait_until_training()
+    urgent = real_slurm.ask(
+        "sbatch", "-pmain", "-N4", "--exclusive", "-o/dev/null", "--wrap=sleep 1"
+    )
+    assert "Submitted" in urgent
+    assert on_slurm.wait_until_over()["done"] == 2, on_slurm.job_logs()
+    body = on_slurm.pretraining()
+    assert body["provenance"]["job"]["restarts"] == 1
+    assert body["usage"]["resumed_from_step"] > 0
+
+
+ONE_RANK_FAILS = """
+import os
+
+from torch import nn
+
+from configs.fig12 import fig12
+from tasks.encoders import own
+
+
+class Unlucky(nn.Module):
+    def __init__(self, frame_size):
+        super().__init__()
+        self.rnn = nn.GRU(frame_size, 6)
+
+    def forward(self, frames_TBD):
+        if os.environ["RANK"] == "1":
+            raise RuntimeError("out of luck")
+        return self.rnn(frames_TBD)[0]
+
+
+def one_fails():
+    return fig12(encoder=own(Unlucky), methods=("pretrained",), shots=(1,), resamples=1, pretrain_steps=5, finetune_steps=2)
+"""
+
+
+def test_one_failing_rank_of_two_nodes_ends_its_cell_with_its_own_error(
+    on_slurm: OnSlurm, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(ONE_RANK_FAILS)
+    two = cluster_file(tmp_path, pretrain_nodes=2)
+    began = time.monotonic()
+    words = ("run", f"{tmp_path}/mine.py:one_fails", "--cluster", two, "--allow-dirty")
+    on_slurm(*words)
+    while not (list(on_slurm.work.glob("runs/*/attempt-*/failure.json"))):
+        assert time.monotonic() - began < 60, on_slurm.job_logs()
+        time.sleep(0.2)
+    over = json.loads(on_slurm("status", "one_fails", "--json", "--watch", code=1).stdout)
+    assert time.monotonic() - began < 90
+    assert over["failures"][0]["detail"] == "rank 1: RuntimeError: out of luck"
+
+
+def test_following_can_be_left_and_the_jobs_go_on(on_slurm: OnSlurm) -> None:
+    words = tiny(methods="single_frame", shots=1)
+    follower = on_slurm.start(
+        "run", "fig12", *words, "--cluster", "slurm", "--allow-dirty", "--follow"
+    )
+    deadline = time.monotonic() + 30
+    while not list(on_slurm.work.glob("submissions/*/submission.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(1)
+    follower.send_signal(signal.SIGINT)
+    _, told = follower.communicate(timeout=30)
+    assert follower.returncode == 75, told
+    assert "the jobs go on" in told
+    assert on_slurm.wait_until_over()["done"] == 2
