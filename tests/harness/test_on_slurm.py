@@ -18,8 +18,8 @@ LONG = {
     "resamples": 1,
     "units": 16,
     "layers": 1,
-    "pretrain_steps": 300,
-    "finetune_steps": 1,
+    "pretrain_steps": 600,
+    "finetune_steps_few": 1,
 }
 """One pretraining cell of some seconds, and one that needs it."""
 
@@ -224,7 +224,7 @@ class Broken(nn.Module):
 
 def broken():
     return fig12(encoder=own(Broken), methods=("single_frame", "pretrained"), shots=(1,), resamples=1,
-                 pretrain_steps=2, finetune_steps=2, single_frame_steps=3)
+                 pretrain_steps=2, finetune_steps_few=2, single_frame_steps=3)
 """
 
 
@@ -290,7 +290,7 @@ class Unlucky(nn.Module):
 
 
 def one_fails():
-    return fig12(encoder=own(Unlucky), methods=("pretrained",), shots=(1,), resamples=1, pretrain_steps=5, finetune_steps=2)
+    return fig12(encoder=own(Unlucky), methods=("pretrained",), shots=(1,), resamples=1, pretrain_steps=5, finetune_steps_few=2)
 """
 
 
