@@ -142,9 +142,11 @@ def submit(request: Request) -> str:
             return _executor(request).submit_command(request.command)
     except (FailedJobError, FailedSubmissionError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        told = [line for line in lines if line.startswith("sbatch:")] or lines[-1:]
-        reason = told[-1].removeprefix("sbatch: error: ") if told else "no reason given"
-        raise SubmissionRefused(reason) from None
+        told = [
+            line.removeprefix("sbatch: error: ") for line in lines if line.startswith("sbatch:")
+        ]
+        told = [line.removeprefix("Batch job submission failed: ") for line in told or lines[-1:]]
+        raise SubmissionRefused("; ".join(dict.fromkeys(told)) or "no reason given") from None
     except FileNotFoundError:
         raise SubmissionRefused("there is no sbatch here: run this on a login node") from None
 

@@ -99,10 +99,17 @@ def test_accounting_tells_how_a_forgotten_task_ended(fake: Fakes) -> None:
     assert told == {"7_0": Told(state="CANCELLED", node="n1", reason="exit code 0:15", name="ours")}
 
 
-def test_a_refusal_is_told_in_sbatchs_words(fake: Fakes, tmp_path: Path) -> None:
-    fake("sbatch", 'echo "sbatch: error: invalid partition specified: gpu" >&2; exit 1')
-    with pytest.raises(SubmissionRefused, match=r"^invalid partition specified: gpu$"):
+def test_a_refusal_is_told_in_sbatchs_words(
+    fake: Fakes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake(
+        "sbatch",
+        'echo "sbatch: error: invalid partition specified: gpu" >&2\n'
+        'echo "sbatch: error: Batch job submission failed: Invalid partition" >&2; exit 1',
+    )
+    with pytest.raises(SubmissionRefused, match=r"^invalid partition specified: gpu; Invalid part"):
         sbatch.submit(request(tmp_path / "logs", tasks=2))
+    assert not capsys.readouterr().err  # said once, by whoever catches it
 
 
 def test_an_answer_without_a_job_id_is_a_refusal(fake: Fakes, tmp_path: Path) -> None:
