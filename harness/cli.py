@@ -7,6 +7,7 @@ running, 130 interrupted. Nothing heavy (torch, mlflow, pandas, matplotlib) is i
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from harness.workdir import Workdir
 
 EXIT_FAILED, EXIT_USAGE, EXIT_RUNNING, EXIT_INTERRUPTED = 1, 2, 75, 130
+WATCH_S = 5.0
+"""Seconds between two looks of `harness status --watch`."""
 FORMATS = ("png", "pdf", "svg", "md", "tex", "csv", "html", "json")
 
 
@@ -68,6 +71,22 @@ class OneOf(click.ParamType[str]):
         from click.shell_completion import CompletionItem
 
         return [CompletionItem(each) for each in self.known if each.startswith(incomplete)]
+
+
+class Place(OneOf):
+    """A cluster known by name, or a TOML file."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Take a known name or a file."""
+        if str(value).endswith(".toml"):
+            return str(value)
+        if value not in self.known:
+            near = did_you_mean(str(value), self.known)
+            known = ", ".join(self.known)
+            self.fail(
+                f"'{value}' is no cluster{near} (known: {known}; yours: FILE.toml)", param, ctx
+            )
+        return str(value)
 
 
 def _complete_experiment(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -151,12 +170,16 @@ def _resolve(
 def _sentences() -> Iterator[None]:
     """Errors of the user's or the machine's become one sentence and an exit code; tracebacks are for our bugs."""
     from harness.workdir import WorkdirBusy, WorkdirUnusable
+    from slurm.queue import NoAnswer
 
     try:
         yield
     except (UsageError, WorkdirUnusable) as error:
         _say(f"harness: {error}")
         sys.exit(EXIT_USAGE)
+    except NoAnswer as error:
+        _say(f"harness: {error}")
+        sys.exit(EXIT_FAILED)
     except WorkdirBusy as error:
         _say(f"harness: {error}")
         sys.exit(EXIT_RUNNING)
@@ -236,10 +259,11 @@ def describe(name: str, settings: tuple[str, ...], as_json: bool) -> None:
 @_options("name", "set")
 @click.option(
     "--cluster",
-    type=OneOf(("inline", "local")),
+    type=Place(("inline", "local", "slurm")),
     default="local",
     show_default=True,
-    help="Where to run: inline (this process) or local (worker processes).",
+    metavar="inline|local|slurm|FILE.toml",
+    help="Where to run: in this process, in worker processes here, or on a SLURM cluster (FILE.toml describes yours).",
 )
 @click.option(
     "--jobs",
@@ -249,19 +273,37 @@ def describe(name: str, settings: tuple[str, ...], as_json: bool) -> None:
 @click.option(
     "--ranks",
     type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Processes per pretraining cell (DDP).",
+    help="Processes per pretraining cell (DDP), on each of its nodes.  [default: 1, or as the cluster says]",
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the plan (and what sbatch would get) and stop."
+)
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="On a cluster: stay until all is over, instead of returning at once.",
+)
+@click.option(
+    "--pack",
+    type=click.IntRange(min=1),
+    help="On a cluster: cells per array task.  [default: as many as take about two minutes]",
+)
+@click.option(
+    "--allow-dirty",
+    is_flag=True,
+    help="On a cluster: submit code that was altered since its commit.",
+)
 @_options("workdir", "json")
 def run(
     name: str,
     settings: tuple[str, ...],
     cluster: str,
     jobs: int | None,
-    ranks: int,
+    ranks: int | None,
     dry_run: bool,
+    follow: bool,
+    pack: int | None,
+    allow_dirty: bool,
     workdir: Path,
     as_json: bool,
 ) -> None:
@@ -276,6 +318,15 @@ def run(
 
         place = _workdir(workdir)
         source, experiment, settings = _resolve(name, settings, place, as_last_run=False)
+        if cluster not in ("inline", "local"):
+            _run_on_cluster(
+                source, experiment, settings, place, cluster,
+                ranks=ranks, dry_run=dry_run, follow=follow, pack=pack, allow_dirty=allow_dirty, as_json=as_json,
+            )  # fmt: skip
+            return
+        for word, given in (("--follow", follow), ("--pack", pack), ("--allow-dirty", allow_dirty)):
+            if given:
+                raise UsageError(f"{word} is for clusters: leave it out, or add --cluster slurm")
         if dry_run:
             print_plan(source.name, plan.make(experiment, place), as_json)
             return
@@ -286,10 +337,61 @@ def run(
                 _say(f"{reason}: treated as missing, its cell is done again")
             place.remember(source.name, source=source.text, settings=settings)
             options = launch.Options(
-                cluster="inline" if cluster == "inline" else "local", jobs=jobs, ranks=ranks
+                cluster="inline" if cluster == "inline" else "local", jobs=jobs, ranks=ranks or 1
             )
             outcome = launch.run(source, experiment, made, place, settings, options)
         _report_outcome(source.name, place, made, outcome, as_json)
+
+
+def _run_on_cluster(
+    source: "Source",
+    experiment: "Experiment",
+    settings: tuple[str, ...],
+    place: "Workdir",
+    cluster: str,
+    *,
+    ranks: int | None,
+    dry_run: bool,
+    follow: bool,
+    pack: int | None,
+    allow_dirty: bool,
+    as_json: bool,
+) -> None:
+    from harness import clustered, plan
+
+    site = clustered.find_cluster(cluster, ranks)
+    if dry_run:
+        clustered.preview(source, plan.make(experiment, place), place, site, pack, as_json=as_json)
+        return
+    note = clustered.check_code(allow_dirty=allow_dirty)
+    if note:
+        _say(note)
+    place.prepare()
+    with place.locked(f"harness run {source.name}"):
+        made = plan.make(experiment, place)
+        for reason in made.damaged.values():
+            _say(f"{reason}: treated as missing, its cell is done again")
+        place.remember(source.name, source=source.text, settings=settings)
+        told = clustered.send(source, made, place, settings, site, pack) if made.todo else None
+        outcome = None if made.todo else clustered.bring_home(source, experiment, made, place, settings)  # fmt: skip
+    if told is not None:
+        for line in told.lines:
+            _say(line)
+        if follow:
+            try:
+                outcome = clustered.follow(source, experiment, place, settings, made)
+            except KeyboardInterrupt:
+                _say(
+                    f"harness: no longer followed; the jobs go on: `harness status {source.name}` shows them"
+                )
+                sys.exit(EXIT_RUNNING)
+        elif as_json:
+            _print_json(told.content)
+    if outcome is not None:
+        _report_outcome(source.name, place, made, outcome, as_json)
+    if told is not None and told.problem:
+        _say(f"harness: {told.problem}")
+        sys.exit(EXIT_FAILED)
 
 
 def _report_outcome(name: str, place: "Workdir", before: Any, outcome: Any, as_json: bool) -> None:
@@ -333,7 +435,8 @@ def _report_outcome(name: str, place: "Workdir", before: Any, outcome: Any, as_j
 
 @cli.command()
 @_options("name", "set", "workdir", "json")
-def status(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool) -> None:
+@click.option("--watch", is_flag=True, help="Show it again and again until nothing runs or waits.")
+def status(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool, watch: bool) -> None:
     """Count an experiment's cells by state. Exit code 75 while a run is at work, 1 if cells failed, 0 otherwise."""
     with _sentences():
         from harness import plan
@@ -342,8 +445,17 @@ def status(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool) -
 
         place = _workdir(workdir)
         _, experiment, settings = _resolve(name, settings, place, as_last_run=True)
-        found = looking.look(plan.make(experiment, place), place)
+        made = plan.make(experiment, place)
+        found = looking.look(made, place)
         counts = looking.count(found)
+        while watch and (counts["running"] or counts["waiting"]):
+            if not as_json:
+                click.clear()
+                print_status(name, found, counts)
+            time.sleep(WATCH_S)
+            made = plan.refresh(made, place)
+            found = looking.look(made, place)
+            counts = looking.count(found)
         if as_json:
             failed = [
                 {
@@ -365,6 +477,22 @@ def status(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool) -
             sys.exit(EXIT_RUNNING)
         if counts["failed"]:
             sys.exit(EXIT_FAILED)
+
+
+@cli.command()
+@_options("name", "workdir", "json")
+def cancel(name: str, workdir: Path, as_json: bool) -> None:
+    """End an experiment's jobs on the cluster; what is finished is kept, and `harness run` sends the rest again."""
+    with _sentences():
+        from harness import clustered
+
+        jobs = clustered.cancel(name.rpartition(":")[2], _workdir(workdir))
+        if as_json:
+            _print_json({"experiment": name, "cancelled": sorted(jobs)})
+        else:
+            _say(
+                f"{name}: {len(jobs)} jobs cancelled" if jobs else f"{name}: no job queues or runs"
+            )
 
 
 @cli.command()

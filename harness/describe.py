@@ -17,6 +17,9 @@ from reports.published import PUBLISHED
 CORE_GFLOPS = 15.0
 """A rough rate of one CPU core on models of demo size, in 10^9 operations a second; for expectations only."""
 
+SHOWN = 8
+"""Cells of one state that a status names."""
+
 
 def describe_experiment(source: Source, experiment: Experiment) -> dict[str, Any]:
     """Everything `harness describe` says."""
@@ -76,25 +79,29 @@ def print_description(content: dict[str, Any]) -> None:
             )
 
 
+def plan_content(name: str, plan: Plan) -> dict[str, Any]:
+    """What a run would do, as plain JSON."""
+    return {
+        "experiment": name,
+        "total": len(plan.cells),
+        "done": len(plan.done),
+        "to_run": len(plan.todo),
+        "damaged": list(plan.damaged.values()),
+        "tasks": {
+            task: {"cells": count, "to_run": todo, "gflop": cost}
+            for task, count, todo, cost in plan.by_task()
+        },
+        "cells": [
+            {"cell": cell.short, "task": type(cell.task).__name__, **cell.task.values()}
+            for cell in plan.todo
+        ],
+    }
+
+
 def print_plan(name: str, plan: Plan, as_json: bool) -> None:
     """Print what a run would do."""
     if as_json:
-        content = {
-            "experiment": name,
-            "total": len(plan.cells),
-            "done": len(plan.done),
-            "to_run": len(plan.todo),
-            "damaged": list(plan.damaged.values()),
-            "tasks": {
-                task: {"cells": count, "to_run": todo, "gflop": cost}
-                for task, count, todo, cost in plan.by_task()
-            },
-            "cells": [
-                {"cell": cell.short, "task": type(cell.task).__name__, **cell.task.values()}
-                for cell in plan.todo
-            ],
-        }
-        click.echo(json.dumps(content, indent=1, sort_keys=True))
+        click.echo(json.dumps(plan_content(name, plan), indent=1, sort_keys=True))
         return
     click.echo(f"{name}: {len(plan.cells)} cells, {len(plan.done)} done, {len(plan.todo)} to run")
     for task, count, todo, cost in plan.by_task():
@@ -122,6 +129,13 @@ def print_status(name: str, found: list[CellStatus], counts: dict[str, int]) -> 
         ]
         table.add_row(kind, *(str(number) if number else "·" for number in row))
     console.print(table)
+    for state in ("running", "waiting", "missing"):
+        told = [each for each in found if each.state == state and each.detail]
+        for each in told[:SHOWN]:
+            text = f"{state}: {each.key[:16]} ({each.label or each.task}): {each.detail}"
+            console.print(text, markup=False, soft_wrap=True)
+        if len(told) > SHOWN:
+            console.print(f"        and {len(told) - SHOWN} more {state}", markup=False)
     for each in found:
         if each.state == "failed":
             where = ", ".join(

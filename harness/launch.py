@@ -15,8 +15,8 @@ from configs.experiment import Experiment
 from harness import plan as planning
 from harness import publish, result, status
 from harness.display import Display
-from harness.files import write_json
 from harness.live import LiveGatherer
+from harness.order import Order
 from harness.source import Source
 from harness.workdir import Workdir
 from slurm.job import Event, Job
@@ -88,11 +88,24 @@ def run(
         failed, problem = _carry_out(source, experiment, plan, workdir, settings, options)
         problems += [problem] if problem else []
         plan = planning.make(experiment, workdir)
-    if plan.todo or problems or not publish.is_current(source.name, plan, workdir, settings):
-        publish.draw(source.name, experiment, plan, workdir, settings)
+    return bring_home(source.name, experiment, plan, workdir, settings, failed, problems)
+
+
+def bring_home(
+    name: str,
+    experiment: Experiment,
+    plan: planning.Plan,
+    workdir: Workdir,
+    settings: tuple[str, ...],
+    failed: dict[str, str],
+    problems: list[str],
+) -> Outcome:
+    """Draw the report of what there is and write it to MLflow, unless both are there already."""
+    if plan.todo or problems or not publish.is_current(name, plan, workdir, settings):
+        publish.draw(name, experiment, plan, workdir, settings)
         if not problems:
-            problems += _gather_all(source.name, experiment, plan, workdir, settings)
-    drawn = publish.written_files(source.name, workdir)
+            problems = _gather_all(name, experiment, plan, workdir, settings)
+    drawn = publish.written_files(name, workdir)
     return Outcome(plan=plan, failed=failed, drawn=drawn, problems=tuple(problems))
 
 
@@ -120,7 +133,7 @@ def _carry_out(
             if event.kind == "done":
                 gatherer.put(cells[event.job])
             elif event.kind == "failed":
-                _note_death(workdir, cells[event.job], event.detail)
+                result.note_death(workdir, event.job, event.detail)
             if event.kind != "step":
                 status.announce(workdir, running=display.running, waiting=display.waiting)
 
@@ -136,13 +149,6 @@ def _carry_out(
     gatherer.finish(GATHER_TIMEOUT_S)
     problem = f"{gatherer.problem}; the results are safe, `harness collect {source.text}` brings them home later"
     return display.failed, problem if gatherer.problem else ""
-
-
-def _note_death(workdir: Workdir, cell: Cell, detail: str) -> None:
-    """A worker that was killed could not write why its attempt failed."""
-    tried = result.attempts(workdir, cell)
-    if tried and not (tried[-1] / result.FAILURE).exists():
-        result.write_failure(tried[-1], error=detail)
 
 
 def _gather_all(
@@ -175,12 +181,9 @@ def _launcher(
 ) -> Launcher:
     if options.cluster == "inline":
         return Inline(_in_this_process(source, cells, workdir, settings))
-    order = workdir.root / "orders" / f"{source.name}.json"
-    write_json(
-        order,
-        {"workdir": str(workdir.root.resolve()), "source": source.text, "settings": list(settings)},
-    )
-    command = [sys.executable, "-m", "harness.work", str(order)]
+    path = workdir.root / "orders" / f"{source.name}.json"
+    Order(workdir=str(workdir.root.resolve()), source=source.text, settings=settings).write(path)
+    command = [sys.executable, "-m", "harness.work", str(path)]
     return Local(command, slots=slots, logs=workdir.logs, gpus=gpus)
 
 
@@ -193,7 +196,7 @@ def _in_this_process(
     from slurm.worker import StopFlag
 
     stop = StopFlag()
-    order = work.Order(workdir=str(workdir.root.resolve()), source=source.text, settings=settings)
+    order = Order(workdir=str(workdir.root.resolve()), source=source.text, settings=settings)
 
     def carry_out(key: str, on_event: OnEvent) -> None:
         os.environ.update(torchrun_environment(0, 1, free_port()))

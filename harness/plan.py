@@ -38,6 +38,19 @@ class Plan:
         return [(name, count, todo[name], cost[name]) for name, count in total.items()]
 
 
+def refresh(plan: Plan, workdir: Workdir) -> Plan:
+    """The same plan with the results that came since; what was done is not read again."""
+    done = dict(plan.done)
+    for cell in plan.todo:
+        try:
+            found = result.read(workdir, cell)
+        except result.DamagedResult:
+            continue
+        if found is not None:
+            done[cell.key] = found
+    return Plan(cells=plan.cells, done=done, damaged=plan.damaged)
+
+
 def make(experiment: Experiment, workdir: Workdir) -> Plan:
     """Hold an experiment against a work folder; reads, changes nothing."""
     cells = experiment.all_cells()

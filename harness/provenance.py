@@ -8,6 +8,7 @@ import platform
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -44,6 +45,31 @@ def code() -> dict[str, Any]:
     }
 
 
+def change_since(ordered: Mapping[str, Any]) -> str:
+    """In what this code differs from the code that was ordered, in words; empty if in nothing that can be told."""
+    now = code()
+    if not ordered or ordered == now:
+        return ""
+    before, after = (str(each["commit"])[:12] for each in (ordered, now))
+    if before != after:
+        return f"from commit {before} to {after}"
+    return f"on top of commit {before}"
+
+
+def slurm_job() -> dict[str, Any] | None:
+    """The SLURM job in which this process runs: its id (an array's task as 12_3), and how often it was restarted."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return None
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    task = f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID')}" if array else None
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+    return {
+        "id": task or os.environ["SLURM_JOB_ID"],
+        "restarts": int(restarts) if restarts.isdigit() else 0,
+        "node": os.environ.get("SLURMD_NODENAME", ""),
+    }
+
+
 @cache
 def packages() -> dict[str, str]:
     """Versions of the packages that can alter a number."""
@@ -73,6 +99,7 @@ def of_run(*, device: str, command: str, settings: list[str]) -> dict[str, Any]:
         "code": code(),
         "packages": packages(),
         "machine": machine(),
+        "job": slurm_job(),
         "device": device,
         "experiment": command,
         "settings": settings,

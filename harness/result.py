@@ -53,10 +53,14 @@ class Result:
 
 def new_attempt(workdir: Workdir, cell: Cell) -> Path:
     """Create the folder of a new attempt at a cell; its name is the attempt's id."""
+    return _new_attempt(workdir.cell(cell))
+
+
+def _new_attempt(folder: Path) -> Path:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    folder = workdir.cell(cell) / f"attempt-{stamp}-{os.getpid()}"
-    folder.mkdir(parents=True)
-    return folder
+    attempt = folder / f"attempt-{stamp}-{os.getpid()}"
+    attempt.mkdir(parents=True)
+    return attempt
 
 
 def attempts(workdir: Workdir, cell: Cell) -> list[Path]:
@@ -164,7 +168,27 @@ def failure(workdir: Workdir, cell: Cell) -> str | None:
         return None
 
 
+def note_death(workdir: Workdir, cell: str, detail: str) -> None:
+    """Record why the newest attempt ended, unless it did so itself: its process may have been killed.
+
+    Args:
+        workdir: the work folder.
+        cell: the cell's key.
+        detail: why, in one line.
+    """
+    tried = sorted(workdir.accepted(cell).parent.glob("attempt-*"))
+    if tried:
+        write_failure(tried[-1], error=detail)
+
+
+def note_refusal(workdir: Workdir, cell: str, detail: str) -> None:
+    """Record, as an attempt that failed, why a cell was not begun."""
+    write_failure(_new_attempt(workdir.accepted(cell).parent), error=detail)
+
+
 def write_failure(folder: Path, *, error: str, trace: str = "") -> None:
-    """Record that an attempt failed."""
+    """Record that an attempt failed; of several ranks' reasons the first stays: the others follow from it."""
+    if (folder / FAILURE).exists():
+        return
     ended = datetime.now(UTC).isoformat(timespec="seconds")
     files.write_json(folder / FAILURE, {"error": error, "trace": trace, "ended": ended})

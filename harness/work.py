@@ -1,6 +1,7 @@
 """One cell on one rank: open the attempt's folder, build, train, evaluate, seal, accept.
 
-Run as a module this is a worker: it is told cells by key on stdin and lives until stdin closes.
+Run as a module this is a worker: it is told cells by key on stdin and lives until stdin closes, or it is given keys
+as arguments (by torchrun, on several nodes) and ends with them.
 """
 
 import io
@@ -14,7 +15,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,41 +24,17 @@ import torch
 from safetensors.torch import save as to_safetensors
 
 from harness import checkpoint, files, loop, provenance, result
+from harness.order import Order
 from harness.source import find
 from harness.workdir import Workdir
 from slurm.ddp import Ranks, joined
 from slurm.job import Event, Interrupted
 from slurm.launcher import OnEvent
-from slurm.worker import StopFlag, serve, take_stdout
+from slurm.worker import StopFlag, carry_out_all, serve, take_stdout
 from tasks.cell import Cell
 from tasks.task import Needed, Predictions
 
 LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Order:
-    """What a worker is told at its start; written as JSON beside the runs."""
-
-    workdir: str
-    source: str
-    settings: tuple[str, ...]
-
-    def write(self, path: Path) -> None:
-        """Write the order."""
-        files.write_json(
-            path, {"workdir": self.workdir, "source": self.source, "settings": list(self.settings)}
-        )
-
-    @classmethod
-    def read(cls, path: Path) -> "Order":
-        """Read an order."""
-        content = json.loads(path.read_bytes())
-        return cls(
-            workdir=content["workdir"],
-            source=content["source"],
-            settings=tuple(content["settings"]),
-        )
 
 
 class Worker:
@@ -298,6 +274,8 @@ def main(arguments: list[str]) -> int:
     prepare_process()
     with joined() as ranks:
         worker = Worker(Order.read(Path(arguments[0])), ranks, stop)
+        if arguments[1:]:
+            return carry_out_all(arguments[1:], worker.carry_out)
         return serve(events, stop, worker.carry_out)
 
 

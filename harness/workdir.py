@@ -3,6 +3,7 @@
 runs/<key>/<attempt>/   one attempt at a cell: log, provenance, checkpoints, result, predictions, weights
 runs/<key>/result.json  the accepted attempt's result: the fact that the cell is done
 reports/<experiment>/   figures and tables
+submissions/<id>/       what was sent to a cluster, and what its jobs said
 experiments/<name>.json the knobs of the last `harness run` of that name
 mlflow.db, mlartifacts/ the tracking store, rebuilt from the results at any time
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import write_json
-from tasks.cell import Cell
+from tasks.cell import SHORT, Cell
 
 
 class WorkdirBusy(Exception):
@@ -44,6 +45,10 @@ class Workdir:
     def cell(self, cell: Cell) -> Path:
         """Folder of one cell's attempts."""
         return self.runs / cell.short
+
+    def accepted(self, key: str) -> Path:
+        """The accepted result of the cell with this key, if it is there."""
+        return self.runs / key[:SHORT] / "result.json"
 
     def report(self, name: str) -> Path:
         """Folder of one experiment's report."""

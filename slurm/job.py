@@ -14,6 +14,8 @@ class Job:
     """Ids of jobs that must be done before."""
     ranks: int = 1
     """Processes that carry it out together."""
+    nodes: int = 1
+    """Machines that the processes are spread over evenly; one machine is all that the local launchers have."""
     cost: float = 1.0
     """Expected cost, in any unit: the costliest chain of needs goes first."""
 

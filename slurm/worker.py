@@ -5,12 +5,13 @@ closes, whoever started the worker is gone or done with it: the job in hand is a
 """
 
 import json
+import logging
 import os
 import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from types import FrameType
 from typing import TextIO
@@ -53,6 +54,23 @@ def take_stdout() -> TextIO:
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return events
+
+
+def carry_out_all(jobs: Sequence[str], carry_out: Callable[[str, OnEvent], None]) -> int:
+    """Carry out these jobs and end; the first that fails ends the process, whose other ranks wait for it in vain.
+
+    Returns:
+        The process's exit code.
+    """
+    for job in jobs:
+        try:
+            carry_out(job, lambda event: None)
+        except Interrupted:
+            return INTERRUPTED
+        except Exception:
+            logging.getLogger(__name__).exception("job %s failed", job)
+            return 1
+    return 0
 
 
 def serve(events: TextIO, stop: StopFlag, carry_out: Callable[[str, OnEvent], None]) -> int:

@@ -1,0 +1,154 @@
+"""One array task on a cluster: the local launcher, inside what SLURM has allotted.
+
+Run as a module on a compute node: `python -m harness.array_task SUBMISSION ARRAY`. On one node, workers are fed the
+task's cells as on a laptop, so that one cell that dies does not take the others of its task along. On several nodes
+every node starts torchrun. A signal before the time limit or a preemption makes workers save and leave at a step
+boundary; then SLURM is asked to run the task again, where the site allows it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+
+from harness import provenance, result
+from harness.order import Order
+from harness.submission import CANCELLED
+from harness.workdir import Workdir
+from slurm import torchrun
+from slurm.job import Event, Job
+from slurm.local import Local, visible_gpus
+from slurm.queue import requeue_this_job
+from slurm.worker import INTERRUPTED
+
+SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
+GRACE_S = 40.0
+"""Seconds for torchrun to end; it gives its workers 30."""
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out the cells of the task that this process is.
+
+    Returns:
+        0 when every cell has a result, 1 when one failed, INTERRUPTED when asked to leave.
+    """
+    folder, array = Path(arguments[0]), arguments[1]
+    index = int(os.environ["SLURM_ARRAY_TASK_ID"])
+    order = Order.read(folder / "order.json")
+    content = json.loads((folder / f"{array}.json").read_bytes())
+    workdir = Workdir(Path(order.workdir))
+    # After a requeue, some are done.
+    keys = [key for key in content["tasks"][index] if not workdir.accepted(key).exists()]
+    _say(f"task {array}[{index}] has {len(keys)} of {len(content['tasks'][index])} cells to do")
+    changed = provenance.change_since(order.code)
+    if changed:
+        sentence = (
+            f"the code changed {changed} after this was sent: send it again with `harness run`"
+        )
+        for key in keys:
+            result.note_refusal(workdir, key, sentence)
+        _say(sentence)
+        return 1
+    if not content["gpus"]:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what was not asked for is not taken
+    for each in SIGNALS:
+        signal.signal(each, _leave)
+    try:
+        if torchrun.several_nodes():
+            failed = _on_several_nodes(folder, workdir, keys, content["ranks_per_node"])
+        else:
+            logs = folder / "logs" / f"{array}_{index}"
+            failed = _on_this_node(folder, workdir, keys, content["ranks_per_node"], logs)
+    except KeyboardInterrupt:
+        return _left(folder, requeue=content["requeue"])
+    return 1 if failed else 0
+
+
+def _on_this_node(
+    folder: Path, workdir: Workdir, keys: list[str], ranks: int, logs: Path
+) -> list[str]:
+    failed = []
+
+    def on_event(event: Event) -> None:
+        if event.kind == "failed":
+            failed.append(event.job)
+            result.note_death(workdir, event.job, event.detail)
+        if event.kind != "step":
+            _say(f"{event.job[:16]} {event.kind} {event.detail}".strip())
+
+    worker = [sys.executable, "-m", "harness.work", str(folder / "order.json")]
+    launcher = Local(worker, slots=ranks, logs=logs, gpus=visible_gpus())
+    launcher.run([Job(id=key, ranks=ranks) for key in keys], on_event)
+    return failed
+
+
+def _on_several_nodes(folder: Path, workdir: Workdir, keys: list[str], ranks: int) -> list[str]:
+    failed = []
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    for key in keys:
+        worker = ["-m", "harness.work", str(folder / "order.json"), key]
+        process = subprocess.Popen(
+            # torchrun does not know this signal and would die of it; its workers know, and this process tells it.
+            [
+                "sh",
+                "-c",
+                "trap '' USR2; exec \"$@\"",
+                "sh",
+                *torchrun.command(worker, ranks_per_node=ranks),
+            ],
+            env=environment,
+        )
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.terminate()  # torchrun passes it on, and ranks agree on a step at which they leave
+            try:
+                process.wait(GRACE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+        if code:
+            failed.append(key)
+            if os.environ["SLURM_NODEID"] == "0":
+                how = f"exited with {code}"
+                result.note_death(workdir, key, f"torchrun on the first node {how}: see {folder}/logs")  # fmt: skip
+    return failed
+
+
+def _left(folder: Path, *, requeue: bool) -> int:
+    """After a signal: come back where that is wanted."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    if (folder / CANCELLED).exists():
+        _say("left: it was cancelled")
+    elif not requeue:
+        _say("left; the next `harness run` continues")
+    elif os.environ.get("SLURM_NODEID", "0") == "0":
+        why_not = requeue_this_job()
+        _say(f"left; not requeued: {why_not}" if why_not else "left; requeued")
+    return INTERRUPTED
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Leave once; a second signal must not break off the leaving."""
+    del frame
+    for each in SIGNALS:
+        signal.signal(each, _heard_already)
+    _say(f"asked to leave by {signal.Signals(number).name}")
+    raise KeyboardInterrupt
+
+
+def _heard_already(number: int, frame: FrameType | None) -> None:
+    del number, frame
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

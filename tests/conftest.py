@@ -1,0 +1,39 @@
+"""A real SLURM for the tests that ask for one, started once and stopped at the end."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import ThrowAwaySlurm, why_not
+
+
+@pytest.fixture(scope="session")
+def _slurm_of_session() -> Iterator[ThrowAwaySlurm]:
+    reason = why_not()
+    if reason and os.environ.get("CI") == "true":
+        pytest.fail(f"in CI the SLURM tests must run, but {reason}")
+    if reason:
+        pytest.skip(reason)
+    # Not pytest's own folder: unix sockets allow short names only.
+    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
+    cluster = ThrowAwaySlurm(folder, accounting=os.environ.get("SLURM_TESTS_ACCOUNTING") == "1")
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def real_slurm(
+    _slurm_of_session: ThrowAwaySlurm, monkeypatch: pytest.MonkeyPatch
+) -> ThrowAwaySlurm:
+    """Four idle nodes, tn1 to tn4; this test's commands go to them."""
+    monkeypatch.setenv("SLURM_CONF", str(_slurm_of_session.conf))
+    _slurm_of_session.heal()
+    return _slurm_of_session

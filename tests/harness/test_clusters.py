@@ -1,0 +1,227 @@
+"""`--cluster slurm` without a cluster: what is refused, what a dry run shows, and a SLURM that gives no answer."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from harness import array_task, provenance, sent
+from harness.cli import cli
+from harness.order import Order
+from harness.submission import Submission, new_folder
+from harness.workdir import Workdir
+from tests.harness.running import NUM_CELLS, Harness, tiny
+
+
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(cli, list(words), prog_name="harness")
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A work folder; and SLURM's commands, which count jobs and forget them at once."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    write_command(
+        commands / "sbatch",
+        f'n=$(cat {tmp_path}/n 2>/dev/null || echo 10); echo $((n + 1)) > {tmp_path}/n; echo "Submitted batch job $n"',
+    )
+    write_command(commands / "squeue", f"cat {tmp_path}/squeue 2>/dev/null; true")
+    write_command(commands / "scancel", f'echo "$*" >> {tmp_path}/scancelled')
+    monkeypatch.setenv("PATH", f"{commands}:/usr/bin:/bin")
+    return tmp_path / "work"
+
+
+def write_command(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def run(work: Path, *words: str) -> Result:
+    return invoke(
+        "run", "fig12", *tiny(), "--cluster", "slurm", "--workdir", str(work), *(words or ("--allow-dirty",))
+    )  # fmt: skip
+
+
+def content(result: Result) -> Any:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def name_of_jobs(work: Path) -> str:
+    (folder,) = (work / "submissions").iterdir()
+    return f"harness-fig12-{folder.name}"
+
+
+def test_code_that_was_altered_since_its_commit_is_refused(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    altered = {"commit": "abc" * 13, "dirty": True, "diff_sha256": "0"}
+    monkeypatch.setattr(provenance, "code", lambda: altered)
+    refused = run(work, "--json")
+    assert refused.exit_code == 2
+    assert "the code was altered since commit abcabcabcabc: commit it" in refused.stderr
+    assert "--allow-dirty" in refused.stderr
+    assert not (work / "submissions").exists()
+
+
+def test_an_installation_without_git_is_said(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = {"commit": "unknown", "dirty": None, "diff_sha256": None}
+    monkeypatch.setattr(provenance, "code", lambda: unknown)
+    done = run(work, "--json")
+    assert done.exit_code == 0
+    assert "this installation is no git checkout" in done.stderr
+
+
+def test_a_dry_run_shows_arrays_hours_and_the_very_scripts(work: Path) -> None:
+    told = content(run(work, "--dry-run", "--json"))
+    assert (told["total"], told["to_send"]) == (NUM_CELLS, NUM_CELLS)
+    assert sum(array["cells"] for array in told["arrays"]) == NUM_CELLS
+    assert told["arrays"][-1]["dependency"] == "afterok:<a1>_0"
+    assert len(told["sbatch"]) == 4
+    assert all(text.startswith("#!/bin/bash") for text in told["sbatch"])
+    shown = run(work, "--dry-run").stdout
+    assert "13 cells, 0 done, 13 to run" in shown
+    assert "#SBATCH --dependency='afterok:<a1>_0'" in shown
+    assert "core hours" in shown
+    assert not work.exists()
+
+
+def test_a_dry_run_of_ten_thousand_cells_takes_seconds(work: Path) -> None:
+    began = time.monotonic()
+    told = content(
+        invoke("run", "fig12", "--set", "resamples=556", "--cluster", "slurm", "--workdir", str(work), "--dry-run", "--json")
+    )  # fmt: skip
+    assert told["to_send"] > 10_000
+    assert time.monotonic() - began < 5.0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--cluster", "slurn"), "'slurn' is no cluster; did you mean 'slurm'?"),
+        (("--cluster", "none.toml"), "the cluster file none.toml cannot be read"),
+        (("--follow",), "--follow is for clusters: leave it out, or add --cluster slurm"),
+        (("--pack", "3"), "--pack is for clusters"),
+        (("--cluster", "slurm", "--pack", "0"), "0 is not in the range"),
+    ],
+)
+def test_wrong_words_are_a_sentence_and_exit_code_2(words: tuple[str, ...], sentence: str) -> None:
+    refused = invoke("run", "fig12", *words)
+    assert refused.exit_code == 2
+    assert sentence in refused.stderr
+
+
+def test_cells_that_queue_are_not_sent_again_and_lost_ones_are(work: Path, tmp_path: Path) -> None:
+    sent_first = content(run(work, "--allow-dirty", "--pack", "1", "--json"))
+    assert sent_first["sent"] == NUM_CELLS
+    lines = [f"10_{index}|PENDING||Priority|{name_of_jobs(work)}" for index in range(8)]
+    (tmp_path / "squeue").write_text("\n".join(lines) + "\n")
+    counts = json.loads(invoke("status", "fig12", "--workdir", str(work), "--json").stdout)
+    assert (counts["waiting"], counts["missing"]) == (8, 5)
+    sent_again = content(run(work, "--allow-dirty", "--json"))
+    assert (sent_again["sent"], sent_again["in_hand"]) == (5, 8)
+
+
+def test_a_job_of_the_same_number_and_another_name_is_not_ours(work: Path, tmp_path: Path) -> None:
+    run(work)
+    (tmp_path / "squeue").write_text("10_0|RUNNING|n1|None|somebody-elses\n")
+    counts = json.loads(invoke("status", "fig12", "--workdir", str(work), "--json").stdout)
+    assert counts["missing"] == NUM_CELLS
+    cancelled = invoke("cancel", "fig12", "--workdir", str(work))
+    assert "no job queues or runs" in cancelled.stderr
+    assert not (tmp_path / "scancelled").exists()
+
+
+def test_a_slurm_that_gives_no_answer_stops_sending_and_shows_what_is_known(
+    work: Path, tmp_path: Path
+) -> None:
+    run(work)
+    write_command(tmp_path / "bin" / "squeue", "echo 'slurm_load_jobs error: Unable to contact' >&2; exit 1")  # fmt: skip
+    refused = run(work)
+    assert refused.exit_code == 1
+    assert (
+        "nobody can tell which of 13 cells that were sent before still queue or run"
+        in refused.stderr
+    )
+    assert len(list((work / "submissions").iterdir())) == 1
+    shown = invoke("status", "fig12", "--workdir", str(work))
+    assert shown.exit_code == 75
+    assert "SLURM could not be asked (squeue failed: slurm_load_jobs error" in shown.stdout
+    assert invoke("cancel", "fig12", "--workdir", str(work)).exit_code == 1
+
+
+def test_cancel_ends_our_live_jobs_only_and_marks_them_first(work: Path, tmp_path: Path) -> None:
+    run(work)
+    name = name_of_jobs(work)
+    (tmp_path / "squeue").write_text(
+        f"10_0|RUNNING|n1|None|{name}\n11_0|COMPLETED|n1|None|{name}\n13|PENDING||Dependency|{name}\n"
+    )
+    done = invoke("cancel", "fig12", "--workdir", str(work))
+    assert "2 jobs cancelled" in done.stderr
+    assert (tmp_path / "scancelled").read_text() == "10_0 13\n"
+    assert list(work.glob("submissions/*/cancelled"))
+
+
+def test_a_submission_that_was_refused_half_way_is_known_and_continued(
+    work: Path, tmp_path: Path
+) -> None:
+    write_command(
+        tmp_path / "bin" / "sbatch",
+        f'if [ -e {tmp_path}/once ]; then echo "sbatch: error: QOSMaxSubmitJobPerUserLimit" >&2; exit 1; fi; '
+        f"touch {tmp_path}/once; echo Submitted batch job 10",
+    )
+    done = run(work, "--allow-dirty", "--pack", "4")
+    assert done.exit_code == 1
+    assert "not everything was sent: QOSMaxSubmitJobPerUserLimit" in done.stderr
+    name = name_of_jobs(work)
+    lines = [f"10_{index}|PENDING||Priority|{name}" for index in range(2)]
+    (tmp_path / "squeue").write_text("\n".join(lines) + "\n")
+    counts = json.loads(invoke("status", "fig12", "--workdir", str(work), "--json").stdout)
+    assert (counts["waiting"], counts["missing"]) == (8, 5)
+
+
+def test_a_torn_record_of_a_submission_hides_nothing_else(tmp_path: Path) -> None:
+    workdir = Workdir(tmp_path)
+    for cells in ({"a" * 64: "1_0"}, {"b" * 64: "2_0"}):
+        Submission(folder=new_folder(workdir), experiment="fig12", cells=cells).write()
+        time.sleep(0.001)
+    first = sorted(tmp_path.glob("submissions/*/submission.json"))[0]
+    first.write_bytes(first.read_bytes()[:30])
+    assert set(sent.look(workdir)) == {"b" * 64}
+
+
+def test_code_that_changed_in_the_queue_fails_its_cells_with_that_sentence(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = content(run(work, "--allow-dirty", "--json"))
+    folder = Path(told["submission"])
+    order = Order.read(folder / "order.json")
+    Order(
+        workdir=order.workdir, source=order.source, settings=order.settings, code={**order.code, "commit": "f" * 40}
+    ).write(folder / "order.json")  # fmt: skip
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    assert array_task.main([str(folder), "a1"]) == 1
+    counts = json.loads(invoke("status", "fig12", "--workdir", str(work), "--json").stdout)
+    assert counts["failed"] == 1
+    assert "the code changed from commit ffffffffffff" in counts["failures"][0]["detail"]
+
+
+def test_a_cell_whose_needs_have_no_result_fails_with_that_sentence(
+    work: Path, tmp_path: Path
+) -> None:
+    """Whatever became of the dependency: here the task that needs the pretraining starts without it."""
+    told = content(run(work, "--allow-dirty", "--json"))
+    harness = Harness(work)
+    done = subprocess.run(
+        [*harness.command("x")[:1], "-m", "harness.array_task", told["submission"], "a2"],
+        env={"PATH": "/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "0"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    counts = json.loads(invoke("status", "fig12", "--workdir", str(work), "--json").stdout)
+    assert counts["failed"] == 4
+    assert all("which has no accepted result" in each["detail"] for each in counts["failures"])
