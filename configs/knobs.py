@@ -41,7 +41,8 @@ def knobs(function: Callable[..., Any]) -> dict[str, Knob]:
     hints = typing.get_type_hints(function, include_extras=True)
     found = {}
     for name, parameter in inspect.signature(function).parameters.items():
-        hint = hints.get(name, str)
+        guess = str if parameter.default is inspect.Parameter.empty else type(parameter.default)
+        hint = hints.get(name, guess)
         meaning = ""
         if typing.get_origin(hint) is Annotated:
             hint, meaning = typing.get_args(hint)[:2]

@@ -151,12 +151,15 @@ def _resolve(
 ) -> tuple["Source", "Experiment", tuple[str, ...]]:
     """Find an experiment; verbs that look back use the knobs of its last run where none are given."""
     from configs.knobs import parse, spell
-    from harness.source import find
+    from harness.source import find, names
 
-    record = workdir.remembered(words.rpartition(":")[2]) if as_last_run else None
-    source = find(record["source"] if record else words)
-    if record and not settings:
-        settings = record["settings"]
+    name = words.rpartition(":")[2]
+    record = workdir.remembered(name) if as_last_run else None
+    # A bare name that is known here alone is an experiment of a file that was run in this folder.
+    foreign = record is not None and ":" not in words and words not in names()
+    source = find(record.source if record and foreign else words)
+    if record and record.source == source.text and not settings:
+        settings = record.settings
         if settings:
             _say(f"knobs as in the last run: {' '.join(settings)}")
     try:
@@ -164,6 +167,24 @@ def _resolve(
     except ValueError as error:
         raise UsageError(f"{source.name}: {error}") from None
     return source, source.experiment(settings), settings
+
+
+def _check_name(source: "Source", workdir: "Workdir") -> None:
+    """Two experiments of one name would share a report, an MLflow experiment and a record.
+
+    Raises:
+        UsageError: when the name is taken by another one.
+    """
+    from harness.source import names
+
+    record = workdir.remembered(source.name)
+    taken = record.source if record and record.source != source.text else ""
+    if source.text != source.name and source.name in names():
+        taken = f"the experiment {source.name} that is known by name"
+    if taken:
+        raise UsageError(
+            f"the name '{source.name}' is taken by {taken}: rename the function, or use another --workdir"
+        )
 
 
 @contextmanager
@@ -318,12 +339,17 @@ def run(
 
         place = _workdir(workdir)
         source, experiment, settings = _resolve(name, settings, place, as_last_run=False)
+        _check_name(source, place)
         if cluster not in ("inline", "local"):
             _run_on_cluster(
                 source, experiment, settings, place, cluster,
                 ranks=ranks, dry_run=dry_run, follow=follow, pack=pack, allow_dirty=allow_dirty, as_json=as_json,
             )  # fmt: skip
             return
+        if cluster == "inline" and ((ranks or 1) > 1 or (jobs or 1) > 1):
+            raise UsageError(
+                "--cluster inline is one process: leave --ranks and --jobs out, or use --cluster local"
+            )
         for word, given in (("--follow", follow), ("--pack", pack), ("--allow-dirty", allow_dirty)):
             if given:
                 raise UsageError(f"{word} is for clusters: leave it out, or add --cluster slurm")

@@ -22,13 +22,15 @@ def evidence(
     """Gather what a report of this experiment may use, from the result files alone."""
     drawn = [cell for cell in dict.fromkeys(experiment.cells) if cell.label]
     rows: list[Mapping[str, Value]] = []
-    failed = {}
+    failed: dict[str, str] = {}
+    for cell in plan.todo:  # needs come first
+        reason = result.failure(workdir, cell) or plan.damaged.get(cell.key)
+        broken = [need.short for need in cell.needs if need.key in failed]
+        if reason or broken:
+            failed[cell.key] = reason or f"it needs cell {broken[0]}, which failed"
     for cell in drawn:
         found = plan.done.get(cell.key)
         if found is None:
-            reason = result.failure(workdir, cell) or plan.damaged.get(cell.key)
-            if reason:
-                failed[cell.key] = reason
             continue
         for score in found.scores:
             rows.append(

@@ -3,7 +3,7 @@
 On a terminal a live panel; elsewhere a plain line now and then.
 """
 
-import sys
+import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -34,7 +34,9 @@ class Display:
             already: cells that were done before.
             slots: how many run at the same time.
         """
-        self._console = Console(stderr=True)
+        # A descriptor of its own: a cell that runs in this process has stderr turned into its log.
+        self._stream = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
+        self._console = Console(file=self._stream)
         self._title, self._already, self._slots = title, already, slots
         self._cells = {cell.key: cell for cell in cells}
         self._gflop = {cell.key: cell.task.gflop() for cell in cells}
@@ -63,6 +65,7 @@ class Display:
         if self._console.is_terminal:
             self._live.stop()
         self._console.print(self._line(), highlight=False, soft_wrap=True)
+        self._stream.close()
 
     @property
     def running(self) -> set[str]:
@@ -107,7 +110,7 @@ class Display:
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
-        sys.stderr.flush()
+        self._stream.flush()
 
     def _line(self) -> str:
         total = self._already + len(self._cells)

@@ -7,7 +7,7 @@ import re
 from configs.experiment import Experiment
 from harness import collect, files
 from harness.plan import Plan
-from harness.publish import written_files
+from harness.publish import mark_gathered, written_files
 from harness.store import Store
 from harness.uri import place_of_store
 from harness.workdir import Workdir
@@ -32,12 +32,14 @@ def gather(
         GatheringFailed: when MLflow cannot be reached or written; the results on disk are untouched.
     """
     try:
-        return _gather(name, experiment, plan, workdir, settings)
+        number = _gather(name, experiment, plan, workdir, settings)
     except Exception as error:
         line = (str(error).strip().splitlines() or [""])[0]
         raise GatheringFailed(
             f"MLflow at {place_of_store(workdir)} could not be written ({type(error).__name__}: {line})"
         ) from error
+    mark_gathered(name, workdir)
+    return number
 
 
 def _gather(

@@ -12,12 +12,12 @@ from types import FrameType
 from typing import Literal
 
 from configs.experiment import Experiment
+from harness import collect, publish, result, status
 from harness import plan as planning
-from harness import publish, result, status
 from harness.display import Display
 from harness.live import LiveGatherer
 from harness.order import Order
-from harness.source import Source
+from harness.source import Source, UsageError
 from harness.workdir import Workdir
 from slurm.job import Event, Job
 from slurm.launcher import Inline, Launcher, OnEvent
@@ -25,7 +25,6 @@ from slurm.local import Local, visible_gpus
 from tasks.cell import Cell
 
 Cluster = Literal["inline", "local"]
-CLUSTERS: tuple[Cluster, ...] = ("inline", "local")
 GATHER_TIMEOUT_S = 120.0
 
 
@@ -85,10 +84,25 @@ def run(
     failed: dict[str, str] = {}
     problems: list[str] = []
     if plan.todo:
+        _rehearse(source.name, experiment, plan, workdir, settings)
         failed, problem = _carry_out(source, experiment, plan, workdir, settings, options)
         problems += [problem] if problem else []
         plan = planning.make(experiment, workdir)
     return bring_home(source.name, experiment, plan, workdir, settings, failed, problems)
+
+
+def _rehearse(
+    name: str,
+    experiment: Experiment,
+    plan: planning.Plan,
+    workdir: Workdir,
+    settings: tuple[str, ...],
+) -> None:
+    """Draw the numbers of what there is, and throw them away: cells that no report can draw are refused now."""
+    try:
+        experiment.draw(collect.evidence(name, experiment, plan, workdir, settings), ("csv",))
+    except ValueError as error:
+        raise UsageError(f"{name}: its report cannot be drawn: {error}") from None
 
 
 def bring_home(
@@ -100,11 +114,11 @@ def bring_home(
     failed: dict[str, str],
     problems: list[str],
 ) -> Outcome:
-    """Draw the report of what there is and write it to MLflow, unless both are there already."""
-    if plan.todo or problems or not publish.is_current(name, plan, workdir, settings):
+    """Draw the report of what there is and write it to MLflow, as far as that was not done already."""
+    if not publish.is_current(name, experiment, plan, workdir, settings):
         publish.draw(name, experiment, plan, workdir, settings)
-        if not problems:
-            problems = _gather_all(name, experiment, plan, workdir, settings)
+    if not problems and not publish.is_gathered(name, workdir):
+        problems = _gather_all(name, experiment, plan, workdir, settings)
     drawn = publish.written_files(name, workdir)
     return Outcome(plan=plan, failed=failed, drawn=drawn, problems=tuple(problems))
 
@@ -120,6 +134,10 @@ def _carry_out(
     cells = {cell.key: cell for cell in plan.todo}
     jobs = jobs_of(plan.todo, options.ranks)
     gpus = visible_gpus()
+    if gpus and options.ranks > len(gpus):
+        raise UsageError(
+            f"--ranks {options.ranks}: this machine shows {len(gpus)} GPUs, and a rank needs its own"
+        )
     slots = 1 if options.cluster == "inline" else options.jobs or len(gpus) or _cores()
     gatherer = LiveGatherer(source.name, experiment.title, workdir)
     for cell in plan.cells:

@@ -133,6 +133,9 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
         batch = to_device(task.batch(seed, step, shard), ranks.device)
+        # A user's encoder may draw from torch's own generator (nn.Dropout): what it draws is a function of the step too.
+        (step_seed,) = np.random.SeedSequence([seed, step, ranks.rank]).generate_state(1)
+        torch.manual_seed(int(step_seed))
         optimizer.zero_grad(set_to_none=True)
         loss = parallel(batch)
         # A rank's loss is its rows' sum over the GLOBAL batch. DDP averages gradients over ranks: times num_ranks,
@@ -145,7 +148,9 @@ def train(
         since += 1
 
         # Ranks agree at every step boundary: the batch's loss, whether any has to stop, whether the first saves.
-        stop, save = should_stop(), time.monotonic() - saved > checkpoint_every_s
+        now = time.monotonic()
+        ended_late = step == schedule.steps and now - began > checkpoint_every_s
+        stop, save = should_stop(), now - saved > checkpoint_every_s or ended_late
         if ranks.num_ranks > 1:
             wishes = torch.tensor(
                 [0.0, stop, save and ranks.is_first], dtype=torch.float64, device=ranks.device
@@ -174,7 +179,7 @@ def train(
             total.zero_()
             since = 0
             on_step(step, schedule.steps)
-        if (stop or save) and step < schedule.steps:
+        if stop or (save and (step < schedule.steps or ended_late)):
             if ranks.is_first:
                 state = {
                     "model": model.state_dict(),

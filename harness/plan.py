@@ -54,13 +54,26 @@ def refresh(plan: Plan, workdir: Workdir) -> Plan:
 def make(experiment: Experiment, workdir: Workdir) -> Plan:
     """Hold an experiment against a work folder; reads, changes nothing."""
     cells = experiment.all_cells()
-    done, damaged = {}, {}
-    for cell in cells:
+    done: dict[str, result.Result] = {}
+    damaged: dict[str, str] = {}
+    for cell in cells:  # needs come first
         try:
             found = result.read(workdir, cell)
         except result.DamagedResult as error:
             damaged[cell.key] = str(error)
             continue
-        if found is not None:
+        if found is None:
+            continue
+        other = [need.short for need in cell.needs if _rests_on_another(found, need, done)]
+        if other:
+            damaged[cell.key] = (
+                f"cell {cell.short} was computed from other weights than cell {other[0]} has now"
+            )
+        else:
             done[cell.key] = found
     return Plan(cells=cells, done=done, damaged=damaged)
+
+
+def _rests_on_another(found: result.Result, need: Cell, done: Mapping[str, result.Result]) -> bool:
+    """Whether a needed cell was done again since, and came out otherwise."""
+    return need.key in done and found.body["rests_on"].get(need.key) != done[need.key].weights()

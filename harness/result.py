@@ -45,6 +45,14 @@ class Result:
         """Folder of the attempt."""
         return self.cell_folder / self.attempt
 
+    def weights(self) -> dict[str, str]:
+        """sha256 of every file of weights: what a cell that needs this one rests on."""
+        return {
+            name: str(each["sha256"])
+            for name, each in self.body["files"].items()
+            if name.endswith(".safetensors")
+        }
+
     @property
     def scores(self) -> list[dict[str, Any]]:
         """What was measured."""
@@ -110,8 +118,13 @@ def _accept_without_links(own: Path, accepted: Path) -> bool:
     return True
 
 
-def read(workdir: Workdir, cell: Cell) -> Result | None:
+def read(workdir: Workdir, cell: Cell, *, verify: bool = False) -> Result | None:
     """The accepted result of a cell, or None if there is none.
+
+    Args:
+        workdir: the work folder.
+        cell: the cell.
+        verify: read every file of the attempt and check its sha256, not its size alone.
 
     Raises:
         DamagedResult: when there is one that cannot be believed.
@@ -147,6 +160,8 @@ def read(workdir: Workdir, cell: Cell) -> Result | None:
             raise DamagedResult(
                 f"{result.folder / name} has {size} bytes instead of {listed['bytes']}"
             )
+        if verify and files.sha256_of(result.folder / name) != listed["sha256"]:
+            raise DamagedResult(f"{result.folder / name} was altered since it was written")
     return result
 
 

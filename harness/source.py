@@ -7,6 +7,7 @@ agree, so a file that was edited in between is noticed.
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -41,6 +42,14 @@ class Source:
             made = self.function(**parse(self.function, settings))
         except ValueError as error:
             raise UsageError(f"{self.name}: {error}") from None
+        except Exception as error:
+            if self.text in EXPERIMENTS:
+                raise  # a bug of ours
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(frame.filename).name}, line {frame.lineno}"
+            raise UsageError(
+                f"{self.name} raised {type(error).__name__}: {error} ({where})"
+            ) from error
         if not isinstance(made, Experiment):
             raise UsageError(
                 f"{self.name} returned a {type(made).__name__}: an experiment function returns an Experiment, for "

@@ -29,6 +29,8 @@ from tasks.cell import Cell
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 CELL, ATTEMPT, ROLE, COMPLETE, CONTENT = "cell", "attempt", "role", "complete", "content"
+FOLDER = "work_folder"
+"""Tag of the work folder that a run came from: several may share a server, and each touches its own runs alone."""
 PARENT = "mlflow.parentRunId"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """The UI then shows runs and charts instead of its pages for language models."""
@@ -57,7 +59,7 @@ class Store:
         workdir.artifacts.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(place)
         self._client = MlflowClient(place)
-        self._name = name
+        self._name, self._folder = name, workdir.identity()
         found = self._client.get_experiment_by_name(name)
         if found is None:
             local = place.startswith("sqlite:")
@@ -70,8 +72,11 @@ class Store:
             self._id = str(found.experiment_id)
         self._runs: dict[tuple[str, str], _Known] = {}
         self._parent: Run | None = None
-        for run in self._all_runs():
+        for run in list(self._all_runs()):
             if run.data.tags.get(ROLE) == "parent":
+                if self._parent is not None:  # one that a killed collector left
+                    self._client.delete_run(run.info.run_id)
+                    continue
                 self._parent = run
             elif CELL in run.data.tags:
                 run_tags = run.data.tags
@@ -84,7 +89,11 @@ class Store:
         token = None
         while True:
             page = self._client.search_runs(
-                [self._id], run_view_type=ViewType.ACTIVE_ONLY, max_results=1000, page_token=token
+                [self._id],
+                f"tags.{FOLDER} = '{self._folder}'",
+                run_view_type=ViewType.ACTIVE_ONLY,
+                max_results=1000,
+                page_token=token,
             )
             yield from page
             token = page.token
@@ -98,7 +107,12 @@ class Store:
         return str(self._parent.info.run_id)
 
     def _new_parent(self, title: str, instead_of: str = "") -> str:
-        tags = {ROLE: "parent", "mlflow.runName": self._name, "mlflow.note.content": title}
+        tags = {
+            ROLE: "parent",
+            FOLDER: self._folder,
+            "mlflow.runName": self._name,
+            "mlflow.note.content": title,
+        }
         self._parent = self._client.create_run(self._id, tags=tags, run_name=self._name)
         if instead_of:
             for key, attempt in self._runs:
@@ -123,6 +137,7 @@ class Store:
             CELL: cell.key,
             ATTEMPT: found.attempt,
             ROLE: "cell",
+            FOLDER: self._folder,
             PARENT: parent,
             "task": body["task"],
             "method": cell.label or "(needed by others)",
@@ -186,7 +201,8 @@ class Store:
         assert self._parent is not None
         if self._parent.data.tags.get(CONTENT) == content:
             return
-        if CONTENT in self._parent.data.tags:
+        # Metrics without the mark: a collector was killed between the two.
+        if CONTENT in self._parent.data.tags or self._parent.data.metrics:
             parent = self._new_parent(title, instead_of=parent)
         now = int(1000 * datetime.now().astimezone().timestamp())
         self._log(

@@ -141,12 +141,15 @@ def run_cell(
         )
         files.write_json(folder / "provenance.json", origin)
 
-    needed = []
+    needed, rests_on = [], {}
+    if ranks.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(ranks.device)
     for need in cell.needs:
-        found = result.read(workdir, need)
+        found = result.read(workdir, need, verify=True)
         if found is None:
             raise ValueError(f"it needs cell {need.short}, which has no accepted result")
         needed.append(Needed(cell=need, folder=found.folder))
+        rests_on[need.key] = found.weights()
     model = task.build(cell.seed, tuple(needed)).to(ranks.device)
     trained = loop.train(
         task,
@@ -177,6 +180,7 @@ def run_cell(
         "task": type(task).__name__,
         "values": task.values(),
         "seed": cell.seed,
+        "rests_on": rests_on,
         "started": started,
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "scores": [
@@ -193,7 +197,9 @@ def run_cell(
         "usage": {
             "elapsed_s": round(elapsed, 3),
             "cpu_s": round(time.process_time() - cpu, 3),
-            "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            "worker_peak_memory_mib": round(
+                resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1
+            ),
             "gpu_peak_memory_mib": round(_gpu_peak_mib(ranks.device), 1),
             "sequences_per_s": round(sequences / trained.seconds, 2) if trained.seconds else 0.0,
             "ranks": ranks.num_ranks,

@@ -12,15 +12,24 @@ import fcntl
 import json
 import os
 import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from harness.files import write_json
+from harness.files import write, write_json
 from tasks.cell import SHORT, Cell
+
+
+class Remembered(NamedTuple):
+    """How an experiment was last run here."""
+
+    source: str
+    """A name, or an absolute FILE.py:function."""
+    settings: tuple[str, ...]
 
 
 class WorkdirBusy(Exception):
@@ -78,6 +87,13 @@ class Workdir:
         """What the driver at work says of itself."""
         return self.root / "driver.json"
 
+    def identity(self) -> str:
+        """What tells this folder's runs from another folder's in one tracking store; made once."""
+        path = self.root / ".id"
+        if not path.exists():
+            write(path, uuid.uuid4().hex.encode())
+        return path.read_text(encoding="ascii")
+
     def prepare(self) -> None:
         """Create the folder and see that it can be written.
 
@@ -113,6 +129,7 @@ class Workdir:
                     f"{who} is at work in {self.root}: wait for it, watch it with `harness status`, or use another "
                     "--workdir"
                 ) from None
+            self.driver.unlink(missing_ok=True)  # of a driver that was killed
             handle.truncate(0)
             since = datetime.now(UTC).strftime("%H:%M:%S UTC")
             handle.write(
@@ -140,13 +157,10 @@ class Workdir:
         """Record with which knobs an experiment was last run, for status, report and collect."""
         write_json(self.experiment(name), {"source": source, "settings": list(settings)})
 
-    def remembered(self, name: str) -> dict[str, Any] | None:
+    def remembered(self, name: str) -> Remembered | None:
         """The record of the last run of an experiment, if there is a readable one."""
         try:
             record = json.loads(self.experiment(name).read_bytes())
-            return {
-                "source": str(record["source"]),
-                "settings": tuple(map(str, record["settings"])),
-            }
+            return Remembered(str(record["source"]), tuple(map(str, record["settings"])))
         except (OSError, ValueError, KeyError, TypeError):
             return None

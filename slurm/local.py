@@ -5,12 +5,14 @@ A worker is a group of `ranks` processes started with torchrun's environment. It
 of memory) is tried again; a job that raised is not.
 """
 
+import itertools
 import json
 import os
 import selectors
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -41,11 +43,10 @@ class _Group:
     ranks: list[_Rank]
     log: Path
     job: Job | None = None
-    failure: str = ""
     finished: set[int] = field(default_factory=set)
 
     def send(self, job: Job) -> None:
-        self.job, self.failure, self.finished = job, "", set()
+        self.job, self.finished = job, set()
         for rank in self.ranks:
             # A rank that is gone is noticed when its events end.
             with suppress(BrokenPipeError):
@@ -146,7 +147,7 @@ class Local:
             if self._gpus:
                 environment["CUDA_VISIBLE_DEVICES"] = self._gpus[(number + rank) % len(self._gpus)]
             else:
-                environment["GLOO_SOCKET_IFNAME"] = "lo"
+                environment["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
             with log.open("ab") as sink:
                 process = subprocess.Popen(
                     self._command,
@@ -171,6 +172,8 @@ class Local:
         events: list[Event] = []
         for key, _ in self._selector.select(timeout=1.0):
             group, index = key.data
+            if group not in self._groups:
+                continue  # another of its ranks has ended it within this round
             rank = group.ranks[index]
             data = os.read(key.fd, 1 << 16)
             if not data:
@@ -180,7 +183,8 @@ class Local:
                 continue
             *lines, rank.buffer = (rank.buffer + data).split(b"\n")
             for line in lines:
-                events += self._heard(group, index, Event(**json.loads(line)))
+                if group in self._groups:
+                    events += self._heard(group, index, Event(**json.loads(line)))
         return events
 
     def _heard(self, group: _Group, index: int, event: Event) -> list[Event]:
@@ -193,6 +197,9 @@ class Local:
             return self._end_group(
                 group, Event(kind="failed", job=event.job, detail=f"rank {index}: {event.detail}")
             )
+        if event.kind == "failed" and self._gpus:
+            # A CUDA error can outlast the job: the next one gets a fresh process.
+            return self._end_group(group, event)
         if event.kind == "failed":
             group.job = None
             return [event]
@@ -208,10 +215,10 @@ class Local:
         if group not in self._groups:
             return []
         code = group.ranks[index].process.wait()
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
         who = f"rank {index}" if len(group.ranks) > 1 else "its worker"
         event = (
-            Event(kind="lost", job=group.job.id, detail=f"{who} was {how}{_last_line(group.log)}")
+            Event(kind="lost", job=group.job.id, detail=f"{who} {how}{_last_line(group.log)}")
             if group.job
             else None
         )
@@ -283,7 +290,9 @@ def visible_gpus() -> list[str]:
     """Ids of the GPUs that this process may use, without importing torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return [each.strip() for each in visible.split(",") if each.strip()]
+        ids = [each.strip() for each in visible.split(",") if each.strip()]
+        # CUDA takes nothing from the first negative id on.
+        return list(itertools.takewhile(lambda each: not each.startswith("-"), ids))
     try:
         listing = subprocess.run(
             ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False

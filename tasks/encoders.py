@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,51 +144,80 @@ def _code_identity(factory: Callable[..., Any]) -> str:
     """The sha256 of everything in the user's folder that the encoder is made of.
 
     That is: the factory and every top-level name of its file that it uses, directly or through others, as
-    syntax trees (comments and layout do not count), and the whole of each file beside it that is imported.
-    Packages from elsewhere are recorded with the run, not here.
+    syntax trees (comments and layout do not count), and the whole of every module beside it that these
+    import, and that those import. Packages from elsewhere are recorded with the run, not here.
     """
+    name = getattr(factory, "__name__", repr(factory))
     try:
         path = Path(inspect.getsourcefile(factory) or "")
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (TypeError, OSError) as error:
         raise ValueError(
-            f"the source of the encoder {factory.__name__} cannot be read ({error}): define it in a Python file, "
-            "so that a change of its code makes a new cell"
+            f"the source of the encoder {name} cannot be read ({error}): define it in a Python file, so that a change "
+            "of its code makes a new cell"
         ) from error
-    defined: dict[str, ast.stmt] = {}
+    defined: defaultdict[str, list[ast.stmt]] = defaultdict(list)
     for statement in tree.body:
-        for name in _names_bound(statement):
-            defined[name] = statement
-    wanted, taken = [factory.__name__], set[str]()
-    digest: set[str] = set()
+        for bound in _names_bound(statement):
+            defined[bound].append(statement)
+    if name not in defined or factory.__qualname__ != name:
+        raise ValueError(
+            f"the encoder {factory.__qualname__} is not defined at the top level of {path.name}: define it there as a "
+            "class or function, so that a change of its code makes a new cell"
+        )
+    wanted, taken = [name, "*"], set[str]()
+    trees: list[ast.AST] = []
     while wanted:
-        name = wanted.pop()
-        if name in taken or name not in defined:
+        each = wanted.pop()
+        if each in taken:
             continue
-        taken.add(name)
-        statement = defined[name]
-        digest.add(ast.dump(statement))
-        if isinstance(statement, ast.Import | ast.ImportFrom):
-            modules = (
-                [statement.module]
-                if isinstance(statement, ast.ImportFrom)
-                else [a.name for a in statement.names]
-            )
-            for module in modules:
-                beside = path.parent / f"{(module or '').split('.')[0]}.py"
-                if module and beside.is_file():
-                    digest.add(ast.dump(ast.parse(beside.read_text(encoding="utf-8"))))
-        wanted += [node.id for node in ast.walk(statement) if isinstance(node, ast.Name)]
+        taken.add(each)
+        for statement in defined.get(each, ()):
+            trees.append(statement)
+            wanted += [node.id for node in ast.walk(statement) if isinstance(node, ast.Name)]
+    digest = {ast.dump(each) for each in trees}
+    modules, seen = (
+        [path for each in trees for path in _modules_beside(path.parent, each)],
+        set[Path](),
+    )
+    while modules:
+        module = modules.pop()
+        if module not in seen:
+            seen.add(module)
+            whole = ast.parse(module.read_text(encoding="utf-8"))
+            digest.add(ast.dump(whole))
+            modules += _modules_beside(path.parent, whole)
     return hashlib.sha256("\n".join(sorted(digest)).encode()).hexdigest()
 
 
-def _names_bound(statement: ast.stmt) -> list[str]:
+def _names_bound(statement: ast.stmt) -> set[str]:
+    """Names that a top-level statement binds, also inside `if`, `try` and `with`; "*" for a star import."""
     if isinstance(statement, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-        return [statement.name]
-    if isinstance(statement, ast.Import | ast.ImportFrom):
-        return [(alias.asname or alias.name).split(".")[0] for alias in statement.names]
-    return [
-        node.id
-        for node in ast.walk(statement)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    ]
+        return {statement.name}
+    bound = set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            bound |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            bound.add(node.id)
+    return bound
+
+
+def _modules_beside(folder: Path, tree: ast.AST) -> list[Path]:
+    """Files of a folder that the imports anywhere in a syntax tree lead to; of a package, all its files."""
+    found: list[Path] = []
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        for name in names:
+            first = name.split(".")[0]
+            if (folder / f"{first}.py").is_file():
+                found.append(folder / f"{first}.py")
+            elif (folder / first).is_dir():
+                found += sorted((folder / first).rglob("*.py"))
+    return found

@@ -156,7 +156,9 @@ class FewShot:
         frames_TBD, labels_B = draw_blocks(
             self.subset, seed=seed, step=step, count=size, block=self.block, rows=shard.rows
         )
-        masks = torch.Generator().manual_seed((seed << 32) + step)
+        # One 32-bit seed: of a larger one, torch's generator on the CPU drops the upper half.
+        (mask_seed,) = np.random.SeedSequence([seed, step]).generate_state(1)
+        masks = torch.Generator().manual_seed(int(mask_seed))
         dropout = (
             Dropout(self.dropout, masks, batch_size=size, rows=shard.rows) if self.dropout else None
         )

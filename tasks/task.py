@@ -101,7 +101,7 @@ class Task(Protocol):
         """Expected cost in 10^9 floating-point operations, training and evaluation; for plans only."""
 
     def files(self) -> Mapping[str, bytes]:
-        """Files that state what is asked (a subset's manifest), written before training."""
+        """Files that state what is asked (a subset's manifest), kept with the result."""
 
     def build(self, seed: int, needed: tuple[Needed, ...]) -> torch.nn.Module:
         """The model at step 0, on the CPU: a pure function of the values, the seed and what is needed."""

@@ -243,3 +243,75 @@ def test_report_writes_the_formats_asked_for(finished: Harness, tmp_path: Path) 
 def test_stdout_is_data_and_stderr_is_talk(finished: Harness) -> None:
     done = finished("run", "fig12", *tiny(), "--json")
     assert json.loads(done.stdout)["mlflow"].endswith("mlflow.db")
+
+
+def test_two_functions_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    for folder, resamples in (("a", 1), ("b", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(
+            f"from configs.fig12 import fig12\n\ndef mine():\n    return fig12(resamples={resamples})\n"
+        )
+    first, second = (f"{tmp_path / folder / 'mine.py'}:mine" for folder in ("a", "b"))
+    (work / "experiments").mkdir(parents=True)
+    (work / "experiments" / "mine.json").write_text(json.dumps({"source": second, "settings": []}))
+    counts = json.loads(invoke("status", first, "--workdir", str(work), "--json").stdout)
+    assert counts["total"] == 3 * 6 + 1
+    by_name = json.loads(invoke("status", "mine", "--workdir", str(work), "--json").stdout)
+    assert by_name["total"] == 3 * 6 * 2 + 1
+    refused = invoke("run", first, "--workdir", str(work))
+    assert refused.exit_code == 2
+    assert "the name 'mine' is taken by" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("def mine(*, size):\n    pass\n", "mine raised TypeError"),
+        (
+            "def mine():\n    return 1 / 0\n",
+            "mine raised ZeroDivisionError: division by zero (wrong.py, line 2)",
+        ),
+        (
+            "def fig12():\n    pass\n",
+            "the name 'fig12' is taken by the experiment fig12 that is known by name",
+        ),
+        (
+            "from dataclasses import replace\nfrom configs.fig12 import fig12\n\ndef mine():\n"
+            "    made = fig12(shots=(1,), resamples=1, methods=('single_frame',))\n"
+            "    twin = replace(made.cells[0], seed=7)\n    return replace(made, cells=(*made.cells, twin))\n",
+            "mine: its report cannot be drawn",
+        ),
+    ],
+)
+def test_mistakes_in_a_file_of_ones_own_are_sentences(
+    text: str, sentence: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "wrong.py"
+    file.write_text(text)
+    function = "fig12" if "def fig12" in text else "mine"
+    text_of = text
+    if function == "fig12":
+        file.write_text(
+            text_of.replace("pass", "from configs.fig12 import fig12\n    return fig12()")
+        )
+    done = invoke("run", f"{file}:{function}", "--workdir", str(tmp_path / "work"))
+    assert done.exit_code == 2, done.output
+    assert sentence in done.stderr
+
+
+def test_options_that_a_cluster_has_no_use_for_are_refused(tmp_path: Path) -> None:
+    done = invoke(
+        "run", "fig12", "--cluster", "inline", "--ranks", "2", "--workdir", str(tmp_path / "work")
+    )
+    assert done.exit_code == 2
+    assert "--cluster inline is one process" in done.stderr
+
+
+def test_an_unannotated_knob_takes_the_type_of_its_default(tmp_path: Path) -> None:
+    file = tmp_path / "plain.py"
+    file.write_text(
+        "from configs.fig12 import fig12\n\ndef plain(units=32):\n    return fig12(units=units)\n"
+    )
+    done = invoke("run", f"{file}:plain", "--set", "units=six", "--workdir", str(tmp_path / "work"))
+    assert "it must be a whole number" in done.stderr

@@ -2,10 +2,12 @@
 
 import json
 import sqlite3
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from harness import files
 from tests.harness.running import NUM_CELLS, Harness, mlflow_cells, rows, tiny
 
 COLUMNS = {"dataset", "method", "labels_per_class", "n", "mean", "sd", "min", "max", "published"}
@@ -210,3 +212,60 @@ def test_predictions_are_kept_by_video_id(finished: Harness) -> None:
     assert set(table["video_id"]) == {video.id for video in Digits().test(1)}
     subset = json.loads((path.parent / "subset.json").read_bytes())
     assert not set(subset["videos"]) & set(table["video_id"])
+
+
+def test_a_lost_database_is_filled_again_by_the_next_run(copy_of_finished: Harness) -> None:
+    cells = mlflow_cells(copy_of_finished.work)
+    (copy_of_finished.work / "mlflow.db").unlink()
+    copy_of_finished.run_tiny()
+    assert mlflow_cells(copy_of_finished.work) == cells
+
+
+def test_a_report_of_other_knobs_is_not_taken_for_the_runs(copy_of_finished: Harness) -> None:
+    expected = copy_of_finished.csv()
+    copy_of_finished("report", "fig12", *tiny(resamples=1), "--format", "csv")
+    assert copy_of_finished.csv() != expected
+    copy_of_finished.run_tiny()
+    assert copy_of_finished.csv() == expected
+
+
+def test_two_work_folders_share_one_store_without_touching_each_other(
+    copy_of_finished: Harness, harness: Harness, tmp_path: Path
+) -> None:
+    (copy_of_finished.work / ".id").unlink()  # a copy is the same folder; this one is to be another
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    environ = {"MLFLOW_TRACKING_URI": f"sqlite:///{shared / 'mlflow.db'}"}
+    copy_of_finished("collect", "fig12", env=environ)
+    harness("run", "fig12", *tiny(methods="single_frame"), env=environ)
+    copy_of_finished("collect", "fig12", env=environ)
+    counted = Counter(mlflow_cells(shared).values())
+    assert counted == {1: NUM_CELLS - 4, 2: 4}
+    with sqlite3.connect(shared / "mlflow.db") as database:
+        query = "select count(*) from tags t join runs r using (run_uuid) where t.key = 'role' and t.value = 'parent'"
+        assert database.execute(f"{query} and r.lifecycle_stage = 'active'").fetchone() == (2,)
+
+
+def test_weights_that_were_altered_are_not_finetuned(copy_of_finished: Harness) -> None:
+    weights = next(copy_of_finished.work.glob("runs/*/attempt-*/encoder.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    done = copy_of_finished("run", "fig12", *tiny(resamples=3), code=1)
+    assert "encoder.safetensors was altered since it was written" in done.stderr
+
+
+def test_results_of_other_weights_than_those_there_are_done_again(
+    copy_of_finished: Harness,
+) -> None:
+    body = next(body for body in copy_of_finished.results().values() if body["rests_on"])
+    path = copy_of_finished.work / "runs" / body["cell"][:16] / "result.json"
+    del body["sha256"]
+    ((need, listed),) = body["rests_on"].items()
+    body["rests_on"] = {need: dict.fromkeys(listed, "0" * 64)}
+    body["sha256"] = files.sha256(files.to_json(body))
+    path.unlink()
+    path.write_bytes(files.to_json(body))
+    again = copy_of_finished.run_tiny()
+    assert "was computed from other weights than cell" in again.stderr
+    assert copy_of_finished.json("status", "fig12")["done"] == NUM_CELLS

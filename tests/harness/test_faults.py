@@ -209,6 +209,24 @@ def test_a_cell_that_raises_is_named_and_the_others_go_on(harness: Harness, tmp_
     assert "2/3" in (harness.work / "reports" / "unlucky" / "unlucky.md").read_text()
 
 
+def test_a_failed_pretraining_is_the_reason_of_all_that_needed_it(
+    harness: Harness, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    text = BROKEN.replace('methods=("lstm",)', 'methods=("lstm", "pretrained")').replace(
+        "if self.unlucky:", "if len(frames_TBD) == 16 and frames_TBD.shape[1] == 32:"
+    )
+    file.write_text(
+        text
+        + "\n\ndef doomed():\n    return fig12(encoder=own(Fragile), shots=(1,), resamples=2, finetune_steps_few=2, methods=('lstm', 'pretrained'))\n"
+    )
+    done = harness("run", f"{file}:doomed", code=1)
+    assert "RuntimeError: out of luck" in done.stderr
+    report = (harness.work / "reports" / "doomed" / "doomed.md").read_text()
+    assert "which failed" in report
+    assert harness.json("status", "doomed", code=1)["done"] == 2
+
+
 def test_a_full_disk_fails_the_cell_in_a_sentence_and_loses_nothing(
     finished: Harness, harness: Harness
 ) -> None:

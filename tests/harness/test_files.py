@@ -216,6 +216,6 @@ def test_what_was_run_last_is_remembered_and_rubbish_is_not_believed(tmp_path: P
     workdir = Workdir(tmp_path)
     assert workdir.remembered("fig12") is None
     workdir.remember("fig12", source="fig12", settings=("shots=1",))
-    assert workdir.remembered("fig12") == {"source": "fig12", "settings": ("shots=1",)}
+    assert workdir.remembered("fig12") == ("fig12", ("shots=1",))
     workdir.experiment("fig12").write_text("{")
     assert workdir.remembered("fig12") is None

@@ -30,6 +30,13 @@ def carry_out(job, on_event):
     with (folder / "ran").open("a") as sink:
         sink.write(f"{job} {rank} {os.getpid()} {os.environ['WORLD_SIZE']} {os.environ['MASTER_PORT']}\\n")
     verb, _, rest = job.partition(":")
+    if verb == "together":  # both ranks tell at the same moment, while nobody listens
+        (folder / f"here-{rank}").touch()
+        while len(list(folder.glob("here-*"))) < 2:
+            time.sleep(0.01)
+        if rest == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise ValueError("all broken")
     if verb == "raise" and rank == (rest or "0"):
         raise ValueError("it is broken\\nsecond line")
     if verb == "kill" and rank == "0":
@@ -153,6 +160,24 @@ def test_one_failing_rank_ends_its_group_with_its_own_error(pool: Pool) -> None:
     assert pool.kinds("fine")[-1] == "done"
 
 
+@pytest.mark.parametrize(
+    ("how", "detail"), [("raise", "ValueError: all broken"), ("die", "was killed by SIGKILL")]
+)
+def test_ranks_that_fail_together_fail_one_job_and_no_other(
+    pool: Pool, how: str, detail: str
+) -> None:
+    def slow(event: Event) -> None:
+        pool.events.append(event)
+        if event.kind == "started" and event.job.startswith("together"):
+            time.sleep(2.0)  # until both have told
+
+    pool.launcher.run([Job(id=f"together:{how}", ranks=2), Job(id="fine")], slow)
+    failed = [event for event in pool.events if event.kind == "failed"]
+    assert len(failed) == 1
+    assert detail in failed[0].detail
+    assert pool.kinds("fine")[-1] == "done"
+
+
 def test_an_interrupt_lets_workers_leave_at_a_step_boundary(pool: Pool) -> None:
     def interrupt() -> None:
         while not (pool.folder / "ran").exists() or len(pool.ran()) < 2:
@@ -189,8 +214,9 @@ def test_inline_does_the_same_in_this_process() -> None:
 def test_gpus_are_those_that_cuda_visible_devices_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
     assert visible_gpus() == ["3", "5"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert visible_gpus() == []
+    for none in ("", "-1", "-1,0"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
+        assert visible_gpus() == []
 
 
 def test_each_worker_sees_one_gpu_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

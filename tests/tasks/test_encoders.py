@@ -117,3 +117,32 @@ def test_a_class_without_a_file_is_refused() -> None:
     exec("class Nowhere: pass", namespace)
     with pytest.raises(ValueError, match="the source of the encoder Nowhere cannot be read"):
         own(namespace["Nowhere"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def make(n):\n    return lambda size: n\nMine = make(3)\n",
+        "Mine = lambda size: size\n",
+        "def make():\n    class Inner:\n        pass\n    return Inner\nMine = make()\n",
+    ],
+)
+def test_an_encoder_whose_code_cannot_be_told_is_refused(folder: Path, text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not defined at the top level of mine\.py"):
+        own(load(folder, text))
+
+
+def test_packages_beside_the_file_and_what_neighbours_import_count(folder: Path) -> None:
+    (folder / "parts").mkdir()
+    (folder / "parts" / "deep.py").write_text("DEPTH = 1\n")
+    (folder / "neighbour.py").write_text(
+        "try:\n    from parts.deep import DEPTH\nfinally:\n    SHIFT = 0.0\n"
+    )
+    before = identity(folder)
+    (folder / "parts" / "deep.py").write_text("DEPTH = 2\n")
+    assert identity(folder) != before
+
+
+def test_every_assignment_of_a_name_counts(folder: Path) -> None:
+    twice = SOURCE.replace("WIDTH = 3", "WIDTH = 2\nif WIDTH:\n    WIDTH = 3")
+    assert identity(folder, twice) != identity(folder, twice.replace("WIDTH = 2", "WIDTH = 0"))

@@ -322,3 +322,15 @@ def test_an_encoder_needs_units_and_layers() -> None:
         LSTM(units=0, layers=1)
     with pytest.raises(ValueError, match="layers=0: a stack has at least 1 layer"):
         LSTM(units=1, layers=0)
+
+
+def test_dropout_masks_depend_on_the_seed_and_on_the_step() -> None:
+    ones_TBD = torch.ones(3, 6, 8)
+    masks = []
+    for seed, step in ((0, 7), (1, 7), (0, 8), (0, 7)):
+        dropout = FEWSHOT.batch(seed, step, Shard()).dropout
+        assert dropout is not None
+        masks.append(dropout(ones_TBD))
+    assert not torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
+    assert torch.equal(masks[0], masks[3])
