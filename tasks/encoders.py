@@ -176,10 +176,8 @@ def _code_identity(factory: Callable[..., Any]) -> str:
             trees.append(statement)
             wanted += [node.id for node in ast.walk(statement) if isinstance(node, ast.Name)]
     digest = {ast.dump(each) for each in trees}
-    modules, seen = (
-        [path for each in trees for path in _modules_beside(path.parent, each)],
-        set[Path](),
-    )
+    modules = [beside for each in trees for beside in _modules_beside(path.parent, each)]
+    seen = set[Path]()
     while modules:
         module = modules.pop()
         if module not in seen:
