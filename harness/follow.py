@@ -32,12 +32,14 @@ def follow(
     last: dict[str, str] = {}
     with Display(source.name, cells, len(plan.done), slots=max(1, len(cells))) as display:
         pause, answered = FIRST_POLL_S, time.monotonic()
+        keys = {cell.key for cell in cells}
         while True:
-            plan = planning.refresh(plan, workdir)
+            # First where cells are, then which are done: a result that comes in between is not taken for lost.
             places = sent.look(workdir)
+            plan = planning.refresh(plan, workdir)
             found = status.look(plan, workdir, places)
             for each in found:
-                if each.key in {cell.key for cell in cells}:
+                if each.key in keys:
                     _tell(display, each, last)
             try:
                 busy = any(sent.live_jobs(workdir, source.name).values())

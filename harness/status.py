@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness import files, result, sent
+from harness import plan as planning
 from harness.plan import Plan
 from harness.workdir import Workdir
 from tasks.cell import Cell
@@ -48,7 +49,9 @@ def look(
         places: where cells are that were sent to a cluster; None to ask SLURM, if any were.
     """
     if places is None:
+        # First where cells are, then which are done: a result that comes in between is not taken for lost.
         places = sent.look(workdir) if plan.todo else {}
+        plan = planning.refresh(plan, workdir)
     running, waiting = _in_hand(workdir) if workdir.is_driven() else (set(), set())
     found = []
     for cell in plan.cells:

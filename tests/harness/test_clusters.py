@@ -225,3 +225,18 @@ def test_a_cell_whose_needs_have_no_result_fails_with_that_sentence(
     counts = json.loads(invoke("status", "fig12", "--workdir", str(work), "--json").stdout)
     assert counts["failed"] == 4
     assert all("which has no accepted result" in each["detail"] for each in counts["failures"])
+
+
+def test_a_result_that_comes_while_slurm_is_asked_is_not_taken_for_lost(
+    copy_of_finished: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = sorted(copy_of_finished.work.glob("runs/*/result.json"))[0]
+    late.rename(late.with_name("on-its-way"))
+
+    def answer_meanwhile(workdir: Workdir) -> dict[str, sent.Sent]:
+        late.with_name("on-its-way").rename(late)
+        return {}
+
+    monkeypatch.setattr(sent, "look", answer_meanwhile)
+    told = invoke("status", "fig12", "--workdir", str(copy_of_finished.work), "--json")
+    assert (json.loads(told.stdout)["done"], late.exists()) == (NUM_CELLS, True)

@@ -1,6 +1,7 @@
 """`--cluster slurm` on a real SLURM of four nodes on this machine: the same numbers, whatever happens on the way."""
 
 import json
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -325,3 +326,55 @@ def test_following_can_be_left_and_the_jobs_go_on(on_slurm: OnSlurm) -> None:
     assert follower.returncode == 75, told
     assert "the jobs go on" in told
     assert on_slurm.wait_until_over()["done"] == 2
+
+
+SLOW = """
+import time
+
+from torch import nn
+
+from configs.fig12 import fig12
+from tasks.encoders import own
+
+
+class Slow(nn.Module):
+    def __init__(self, frame_size):
+        super().__init__()
+        self.rnn = nn.GRU(frame_size, 6)
+
+    def forward(self, frames_TBD):
+        if self.training:
+            time.sleep(0.02)
+        return self.rnn(frames_TBD)[0]
+
+
+def slow():
+    return fig12(encoder=own(Slow), methods=("pretrained",), shots=(1,), resamples=1, units=6, layers=1,
+                 pretrain_steps=1600, pretrain_batch=2, finetune_steps_few=2)
+"""
+
+
+def test_a_job_that_slurm_runs_twice_at_once_counts_once(
+    on_slurm: OnSlurm, real_slurm: ThrowAwaySlurm, tmp_path: Path
+) -> None:
+    """A node's daemon is killed and the node given up for dead, while the job's processes live on."""
+    (tmp_path / "mine.py").write_text(SLOW)
+    on_slurm("run", f"{tmp_path}/mine.py:slow", "--cluster", "slurm", "--allow-dirty")
+    on_slurm.wait_until_training()
+    node = real_slurm.ask("squeue", "-h", "-t", "R", "--format=%N").strip()
+    os.kill(int((real_slurm.folder / "run" / f"slurmd-{node}.pid").read_text()), signal.SIGKILL)
+    real_slurm.ask("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+    counts = json.loads(on_slurm("status", "slow", "--json", "--watch").stdout)
+    assert counts["done"] == 2, on_slurm.job_logs()
+    (pretraining,) = [
+        path for path in on_slurm.work.glob("runs/*") if len(list(path.glob("attempt-*"))) > 1
+    ]
+    first, second = sorted(pretraining.glob("attempt-*"))
+    deadline = time.monotonic() + 90
+    while not (second / "result.json").exists():
+        assert time.monotonic() < deadline, on_slurm.job_logs()
+        time.sleep(0.5)
+    assert (first / "result.json").exists()
+    accepted = json.loads((pretraining / "result.json").read_bytes())["attempt"]
+    assert accepted == first.name
+    assert "another attempt at this cell was accepted before" in (second / "log.txt").read_text()
