@@ -35,5 +35,6 @@ def real_slurm(
 ) -> ThrowAwaySlurm:
     """Four idle nodes, tn1 to tn4; this test's commands go to them."""
     monkeypatch.setenv("SLURM_CONF", str(_slurm_of_session.conf))
+    _slurm_of_session.clear()  # such as the closing job of the test before
     _slurm_of_session.heal()
     return _slurm_of_session

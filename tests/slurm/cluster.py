@@ -134,12 +134,16 @@ class ThrowAwaySlurm:
                 self.ask("scontrol", "update", f"NodeName={name}", "State=RESUME")
         self._wait(60, "idle nodes", self._all_idle)
 
-    def stop(self) -> None:
-        """Cancel what runs, stop every daemon, and end what is left of jobs."""
+    def clear(self) -> None:
+        """Cancel every job, and wait a while until none is left."""
         self.ask("scancel", "--user=root", "--full")
         deadline = time.monotonic() + 8
         while self.ask("squeue", "-h").strip() and time.monotonic() < deadline:
             time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Cancel what runs, stop every daemon, and end what is left of jobs."""
+        self.clear()
         for name in (*(f"slurmd-{node}" for node in self.names), "slurmctld"):
             self._end_by_pid_file(name)
         for pid in self._left_overs():
