@@ -1,223 +1,37 @@
-"""`harness`: the command line. Words become objects here; every verb's work is elsewhere.
+"""`harness`: the command line's verbs. Words become objects here; every verb's work is elsewhere.
 
-Data goes to stdout, messages and progress to stderr. Exit codes: 0 done, 1 some cells failed, 2 wrong usage, 75 still
-running, 130 interrupted. Nothing heavy (torch, mlflow, pandas, matplotlib) is imported before a verb needs it.
+Nothing heavy (torch, mlflow, pandas, matplotlib) is imported before a verb needs it.
 """
 
-import json
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from configs.knobs import did_you_mean
+from harness.answers import (
+    EXIT_FAILED,
+    EXIT_RUNNING,
+    check_name,
+    print_json,
+    resolve,
+    say,
+    sentences,
+    workdir_at,
+)
 from harness.source import UsageError
+from harness.words import OneOf, Place, Verbs, options
 
 if TYPE_CHECKING:
     from configs.experiment import Experiment
     from harness.source import Source
     from harness.workdir import Workdir
 
-EXIT_FAILED, EXIT_USAGE, EXIT_RUNNING, EXIT_INTERRUPTED = 1, 2, 75, 130
 WATCH_S = 5.0
 """Seconds between two looks of `harness status --watch`."""
 FORMATS = ("png", "pdf", "svg", "md", "tex", "csv", "html", "json")
-
-
-class Verbs(click.Group):
-    """A group that says which command was probably meant."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command of the first word."""
-        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            known = self.list_commands(ctx)
-            ctx.fail(
-                f"there is no command '{args[0]}'{did_you_mean(args[0], known)} (commands: {', '.join(known)})"
-            )
-        return super().resolve_command(ctx, args)
-
-
-class OneOf(click.ParamType[str]):
-    """A choice that says which value was probably meant."""
-
-    name = "choice"
-
-    def __init__(self, known: tuple[str, ...]) -> None:
-        """Choose from these."""
-        self.known = known
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Take a known value."""
-        if value not in self.known:
-            what = param.human_readable_name.upper() if param else "value"
-            self.fail(
-                f"'{value}' is no {what.lower()}{did_you_mean(str(value), self.known)} (known: {', '.join(self.known)})",
-                param,
-                ctx,
-            )
-        return str(value)
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[Any]:
-        """Offer the known values."""
-        from click.shell_completion import CompletionItem
-
-        return [CompletionItem(each) for each in self.known if each.startswith(incomplete)]
-
-
-class Place(OneOf):
-    """A cluster known by name, or a TOML file."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Take a known name or a file."""
-        if str(value).endswith(".toml"):
-            return str(value)
-        if value not in self.known:
-            near = did_you_mean(str(value), self.known)
-            known = ", ".join(self.known)
-            self.fail(
-                f"'{value}' is no cluster{near} (known: {known}; yours: FILE.toml)", param, ctx
-            )
-        return str(value)
-
-
-def _complete_experiment(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    from harness.source import names
-
-    return [name for name in names() if name.startswith(incomplete)]
-
-
-def _complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    from configs.knobs import knobs
-    from harness.source import find
-
-    try:
-        return [
-            f"{name}="
-            for name in knobs(find(ctx.params["name"]).function)
-            if name.startswith(incomplete)
-        ]
-    except (UsageError, KeyError):
-        return []
-
-
-def _options(*wanted: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Options that several verbs share."""
-    shared = {
-        "name": click.argument("name", metavar="NAME", shell_complete=_complete_experiment),
-        "set": click.option(
-            "--set", "settings", multiple=True, metavar="KNOB=VALUE", shell_complete=_complete_setting,
-            help="Set a knob of the experiment (see `harness describe`); may be given several times.",
-        ),
-        "workdir": click.option(
-            "--workdir", type=click.Path(path_type=Path), default=Path("work"), envvar="HARNESS_WORKDIR", show_default=True,
-            show_envvar=True, help="Folder of runs, reports and the MLflow store.",
-        ),
-        "json": click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout."),
-    }  # fmt: skip
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        for each in reversed(wanted):
-            function = shared[each](function)
-        return function
-
-    return decorate
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
-
-
-def _print_json(content: Any) -> None:
-    click.echo(json.dumps(content, indent=1, sort_keys=True))
-
-
-def _workdir(path: Path) -> "Workdir":
-    from harness.workdir import Workdir
-
-    return Workdir(path.expanduser())
-
-
-def _resolve(
-    words: str, settings: tuple[str, ...], workdir: "Workdir", *, as_last_run: bool
-) -> tuple["Source", "Experiment", tuple[str, ...]]:
-    """Find an experiment; verbs that look back use the knobs of its last run where none are given."""
-    from configs.knobs import parse, spell
-    from harness.source import find, names
-
-    name = words.rpartition(":")[2]
-    record = workdir.remembered(name) if as_last_run else None
-    # A bare name that is known here alone is an experiment of a file that was run in this folder.
-    foreign = record is not None and ":" not in words and words not in names()
-    source = find(record.source if record and foreign else words)
-    if record and record.source == source.text and not settings:
-        settings = record.settings
-        if settings:
-            _say(f"knobs as in the last run: {' '.join(settings)}")
-    try:
-        settings = spell(parse(source.function, settings))
-    except ValueError as error:
-        raise UsageError(f"{source.name}: {error}") from None
-    return source, source.experiment(settings), settings
-
-
-def _check_name(source: "Source", workdir: "Workdir") -> None:
-    """Two experiments of one name would share a report, an MLflow experiment and a record.
-
-    Raises:
-        UsageError: when the name is taken by another one.
-    """
-    from harness.source import names
-
-    record = workdir.remembered(source.name)
-    taken = record.source if record and record.source != source.text else ""
-    if source.text != source.name and source.name in names():
-        taken = f"the experiment {source.name} that is known by name"
-    if taken:
-        raise UsageError(
-            f"the name '{source.name}' is taken by {taken}: rename the function, or use another --workdir"
-        )
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """Errors of the user's or the machine's become one sentence and an exit code; tracebacks are for our bugs."""
-    from harness.workdir import WorkdirBusy, WorkdirUnusable
-    from slurm.queue import NoAnswer
-
-    try:
-        yield
-    except (UsageError, WorkdirUnusable) as error:
-        _say(f"harness: {error}")
-        sys.exit(EXIT_USAGE)
-    except NoAnswer as error:
-        _say(f"harness: {error}")
-        sys.exit(EXIT_FAILED)
-    except WorkdirBusy as error:
-        _say(f"harness: {error}")
-        sys.exit(EXIT_RUNNING)
-    except KeyboardInterrupt:
-        _say(
-            "harness: interrupted; what was finished is kept, and the same command continues from there"
-        )
-        sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(EXIT_FAILED)
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        _say(
-            f"harness: {error.strerror or error}{where}; what was finished is kept: mend it and run the same command again"
-        )
-        sys.exit(EXIT_FAILED)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -237,10 +51,10 @@ def cli() -> None:
 @click.argument(
     "what", type=OneOf(("experiments", "tasks", "models", "datasets")), default="experiments"
 )
-@_options("json")
+@options("json")
 def list_(what: str, as_json: bool) -> None:
     """List experiments, tasks, models or datasets."""
-    with _sentences():
+    with sentences():
         if what == "experiments":
             from harness.source import names
 
@@ -254,7 +68,7 @@ def list_(what: str, as_json: bool) -> None:
                 ]
             )
         if as_json:
-            _print_json(table)
+            print_json(table)
             return
         width = max(map(len, table))
         for name, text in table.items():
@@ -262,22 +76,22 @@ def list_(what: str, as_json: bool) -> None:
 
 
 @cli.command()
-@_options("name", "set", "json")
+@options("name", "set", "json")
 def describe(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     """Say what an experiment computes, its knobs, its cells, its expected cost and the paper's numbers."""
-    with _sentences():
+    with sentences():
         from harness.describe import describe_experiment, print_description
 
-        source, experiment, _ = _resolve(name, settings, _workdir(Path("work")), as_last_run=False)
+        source, experiment, _ = resolve(name, settings, workdir_at(Path("work")), as_last_run=False)
         content = describe_experiment(source, experiment)
         if as_json:
-            _print_json(content)
+            print_json(content)
         else:
             print_description(content)
 
 
 @cli.command()
-@_options("name", "set")
+@options("name", "set")
 @click.option(
     "--cluster",
     type=Place(("inline", "local", "slurm")),
@@ -314,7 +128,7 @@ def describe(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     is_flag=True,
     help="On a cluster: submit code that was altered since its commit.",
 )
-@_options("workdir", "json")
+@options("workdir", "json")
 def run(
     name: str,
     settings: tuple[str, ...],
@@ -333,13 +147,13 @@ def run(
     NAME is an experiment, or FILE.py:FUNCTION for one of your own. Running the same command again sends only what is
     missing.
     """
-    with _sentences():
+    with sentences():
         from harness import launch, plan
         from harness.describe import print_plan
 
-        place = _workdir(workdir)
-        source, experiment, settings = _resolve(name, settings, place, as_last_run=False)
-        _check_name(source, place)
+        place = workdir_at(workdir)
+        source, experiment, settings = resolve(name, settings, place, as_last_run=False)
+        check_name(source, place)
         if cluster not in ("inline", "local"):
             _run_on_cluster(
                 source, experiment, settings, place, cluster,
@@ -360,7 +174,7 @@ def run(
         with place.locked(f"harness run {source.name}"):
             made = plan.make(experiment, place)
             for reason in made.damaged.values():
-                _say(f"{reason}: treated as missing, its cell is done again")
+                say(f"{reason}: treated as missing, its cell is done again")
             place.remember(source.name, source=source.text, settings=settings)
             options = launch.Options(
                 cluster="inline" if cluster == "inline" else "local", jobs=jobs, ranks=ranks or 1
@@ -391,32 +205,32 @@ def _run_on_cluster(
         return
     note = clustered.check_code(allow_dirty=allow_dirty)
     if note:
-        _say(note)
+        say(note)
     place.prepare()
     with place.locked(f"harness run {source.name}"):
         made = plan.make(experiment, place)
         for reason in made.damaged.values():
-            _say(f"{reason}: treated as missing, its cell is done again")
+            say(f"{reason}: treated as missing, its cell is done again")
         place.remember(source.name, source=source.text, settings=settings)
         told = clustered.send(source, made, place, settings, site, pack) if made.todo else None
         outcome = None if made.todo else clustered.bring_home(source, experiment, made, place, settings)  # fmt: skip
     if told is not None:
         for line in told.lines:
-            _say(line)
+            say(line)
         if follow:
             try:
                 outcome = clustered.follow(source, experiment, place, settings, made)
             except KeyboardInterrupt:
-                _say(
+                say(
                     f"harness: no longer followed; the jobs go on: `harness status {source.name}` shows them"
                 )
                 sys.exit(EXIT_RUNNING)
         elif as_json:
-            _print_json(told.content)
+            print_json(told.content)
     if outcome is not None:
         _report_outcome(source.name, place, made, outcome, as_json)
     if told is not None and told.problem:
-        _say(f"harness: {told.problem}")
+        say(f"harness: {told.problem}")
         sys.exit(EXIT_FAILED)
 
 
@@ -425,10 +239,10 @@ def _report_outcome(name: str, place: "Workdir", before: Any, outcome: Any, as_j
 
     total, done = len(outcome.plan.cells), len(outcome.plan.done)
     for problem in outcome.problems:
-        _say(f"harness: {problem}")
+        say(f"harness: {problem}")
     cells = {cell.key: cell for cell in outcome.plan.cells}
     if as_json:
-        _print_json(
+        print_json(
             {
                 "experiment": name,
                 "total": total,
@@ -442,7 +256,7 @@ def _report_outcome(name: str, place: "Workdir", before: Any, outcome: Any, as_j
         )
     else:
         if not before.todo:
-            _say(f"{name}: nothing to run, all {total} cells are done")
+            say(f"{name}: nothing to run, all {total} cells are done")
         for label, file in (
             ("figure", f"{name}.png"),
             ("table", f"{name}.md"),
@@ -453,24 +267,24 @@ def _report_outcome(name: str, place: "Workdir", before: Any, outcome: Any, as_j
                 click.echo(f"{label + ':':<9}{outcome.drawn[file]}")
         click.echo(f"{'MLflow:':<9}{place_of_store(place)}  (harness ui --workdir {place.root})")
     if outcome.failed or done < total:
-        _say(
+        say(
             f"harness: {total - done} of {total} cells have no result; `harness status {name}` lists them"
         )
         sys.exit(EXIT_FAILED)
 
 
 @cli.command()
-@_options("name", "set", "workdir", "json")
+@options("name", "set", "workdir", "json")
 @click.option("--watch", is_flag=True, help="Show it again and again until nothing runs or waits.")
 def status(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool, watch: bool) -> None:
     """Count an experiment's cells by state. Exit code 75 while a run is at work, 1 if cells failed, 0 otherwise."""
-    with _sentences():
+    with sentences():
         from harness import plan
         from harness import status as looking
         from harness.describe import print_status
 
-        place = _workdir(workdir)
-        _, experiment, settings = _resolve(name, settings, place, as_last_run=True)
+        place = workdir_at(workdir)
+        _, experiment, settings = resolve(name, settings, place, as_last_run=True)
         made = plan.make(experiment, place)
         found = looking.look(made, place)
         counts = looking.count(found)
@@ -494,7 +308,7 @@ def status(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool, w
                 for each in found
                 if each.state == "failed"
             ]
-            _print_json(
+            print_json(
                 {"experiment": name, "settings": list(settings), **counts, "failures": failed}
             )
         else:
@@ -506,40 +320,38 @@ def status(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool, w
 
 
 @cli.command()
-@_options("name", "workdir", "json")
+@options("name", "workdir", "json")
 def cancel(name: str, workdir: Path, as_json: bool) -> None:
     """End an experiment's jobs on the cluster; what is finished is kept, and `harness run` sends the rest again."""
-    with _sentences():
+    with sentences():
         from harness import clustered
 
-        jobs = clustered.cancel(name.rpartition(":")[2], _workdir(workdir))
+        jobs = clustered.cancel(name.rpartition(":")[2], workdir_at(workdir))
         if as_json:
-            _print_json({"experiment": name, "cancelled": sorted(jobs)})
+            print_json({"experiment": name, "cancelled": sorted(jobs)})
         else:
-            _say(
-                f"{name}: {len(jobs)} jobs cancelled" if jobs else f"{name}: no job queues or runs"
-            )
+            say(f"{name}: {len(jobs)} jobs cancelled" if jobs else f"{name}: no job queues or runs")
 
 
 @cli.command()
 @click.argument("cell", metavar="CELL")
-@_options("workdir", "json")
+@options("workdir", "json")
 def logs(cell: str, workdir: Path, as_json: bool) -> None:
     """Print the log of a cell's newest attempt. CELL is its key, or the first digits of it."""
-    with _sentences():
+    with sentences():
         from harness.logs import find_cell_folder, read_logs
 
-        folder = find_cell_folder(_workdir(workdir), cell)
+        folder = find_cell_folder(workdir_at(workdir), cell)
         content = read_logs(folder)
         if as_json:
-            _print_json(content)
+            print_json(content)
         else:
-            _say(f"{content['folder']} ({content['state']})")
+            say(f"{content['folder']} ({content['state']})")
             click.echo(content["log"], nl=False)
 
 
 @cli.command()
-@_options("name", "set", "workdir")
+@options("name", "set", "workdir")
 @click.option(
     "--format",
     "formats",
@@ -547,12 +359,12 @@ def logs(cell: str, workdir: Path, as_json: bool) -> None:
     show_default=True,
     help="Comma-separated formats.",
 )
-@_options("json")
+@options("json")
 def report(
     name: str, settings: tuple[str, ...], workdir: Path, formats: str, as_json: bool
 ) -> None:
     """Draw an experiment's report from the results in the work folder."""
-    with _sentences():
+    with sentences():
         from harness import plan, publish
 
         wanted = tuple(dict.fromkeys(each.strip() for each in formats.split(",") if each.strip()))
@@ -561,48 +373,48 @@ def report(
                 raise UsageError(
                     f"'{each}' is no format{did_you_mean(each, FORMATS)} (formats: {', '.join(FORMATS)})"
                 )
-        place = _workdir(workdir)
-        source, experiment, settings = _resolve(name, settings, place, as_last_run=True)
+        place = workdir_at(workdir)
+        source, experiment, settings = resolve(name, settings, place, as_last_run=True)
         place.prepare()
         made = plan.make(experiment, place)
         for reason in made.damaged.values():
-            _say(f"{reason}: treated as missing")
+            say(f"{reason}: treated as missing")
         written = publish.draw(source.name, experiment, made, place, settings, wanted)
         if made.todo:
-            _say(
+            say(
                 f"{len(made.todo)} of {len(made.cells)} cells have no result: the report says which"
             )
         if as_json:
-            _print_json({file: str(path) for file, path in written.items()})
+            print_json({file: str(path) for file, path in written.items()})
         else:
             for path in written.values():
                 click.echo(str(path))
 
 
 @cli.command()
-@_options("name", "set", "workdir", "json")
+@options("name", "set", "workdir", "json")
 def collect(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool) -> None:
     """Bring an experiment's results to MLflow; what is there already is left alone."""
-    with _sentences():
+    with sentences():
         from harness import plan
         from harness.uri import place_of_store
 
-        place = _workdir(workdir)
-        source, experiment, settings = _resolve(name, settings, place, as_last_run=True)
+        place = workdir_at(workdir)
+        source, experiment, settings = resolve(name, settings, place, as_last_run=True)
         place.prepare()
         with place.locked(f"harness collect {source.name}"):
             made = plan.make(experiment, place)
             for reason in made.damaged.values():
-                _say(f"{reason}: treated as missing")
+                say(f"{reason}: treated as missing")
             from harness.gather import GatheringFailed, gather
 
             try:
                 number = gather(source.name, experiment, made, place, settings)
             except GatheringFailed as error:
-                _say(f"harness: {error}")
+                say(f"harness: {error}")
                 sys.exit(EXIT_FAILED)
         if as_json:
-            _print_json(
+            print_json(
                 {
                     "experiment": source.name,
                     "collected": number,
@@ -615,27 +427,27 @@ def collect(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool) 
 
 
 @cli.command()
-@_options("workdir")
+@options("workdir")
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 def ui(workdir: Path, port: int, host: str) -> None:
     """Open the MLflow UI on the store of the work folder."""
-    with _sentences():
+    with sentences():
         from harness.uri import serve_ui
 
-        sys.exit(serve_ui(_workdir(workdir), host, port))
+        sys.exit(serve_ui(workdir_at(workdir), host, port))
 
 
 @cli.command()
-@_options("workdir", "json")
+@options("workdir", "json")
 def doctor(workdir: Path, as_json: bool) -> None:
     """Look at this machine and say what a run would find, and what to do about it."""
-    with _sentences():
+    with sentences():
         from harness.doctor import examine
 
-        findings = examine(_workdir(workdir))
+        findings = examine(workdir_at(workdir))
         if as_json:
-            _print_json(
+            print_json(
                 [
                     {"what": f.what, "ok": f.ok, "found": f.found, "advice": f.advice}
                     for f in findings
