@@ -137,7 +137,7 @@ class ThrowAwaySlurm:
     def clear(self) -> None:
         """Cancel every job, and wait a while until none is left."""
         self.ask("scancel", "--user=root", "--full")
-        deadline = time.monotonic() + 8
+        deadline = time.monotonic() + 45
         while self.ask("squeue", "-h").strip() and time.monotonic() < deadline:
             time.sleep(0.1)
 
