@@ -54,10 +54,10 @@ def print_description(content: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     console.print(f"[bold]{content['name']}[/]: {content['title']}\n")
     if content["about"]:
-        console.print(content["about"] + "\n", markup=False)
+        console.print(content["about"] + "\n", markup=False, soft_wrap=True)
     table = Table(
         "knob", "type", "default", "meaning", box=None, pad_edge=False, header_style="bold"
     )
