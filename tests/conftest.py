@@ -1,7 +1,8 @@
-"""A real SLURM for the tests that ask for one, started once and stopped at the end."""
+"""Signals as on a terminal; a real SLURM for the tests that ask for one, started once and stopped at the end."""
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster import ThrowAwaySlurm, why_not
+
+# Started in the background of a script, this process would ignore SIGINT, and so would all that it starts: Ctrl-C could
+# not be tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
