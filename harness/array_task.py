@@ -11,10 +11,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 
-from harness import provenance, result
+from harness import files, provenance, result, submission
 from harness.order import Order
 from harness.submission import CANCELLED
 from harness.workdir import Workdir
@@ -40,6 +41,9 @@ def main(arguments: list[str]) -> int:
     order = Order.read(folder / "order.json")
     content = json.loads((folder / f"{array}.json").read_bytes())
     workdir = Workdir(Path(order.workdir))
+    left = submission.left(folder, f"{os.environ['SLURM_ARRAY_JOB_ID']}_{index}")
+    if os.environ.get("SLURM_NODEID", "0") == "0":
+        left.unlink(missing_ok=True)  # of the time before a requeue
     # After a requeue, some are done.
     keys = [key for key in content["tasks"][index] if not workdir.accepted(key).exists()]
     _say(f"task {array}[{index}] has {len(keys)} of {len(content['tasks'][index])} cells to do")
@@ -63,7 +67,7 @@ def main(arguments: list[str]) -> int:
             logs = folder / "logs" / f"{array}_{index}"
             failed = _on_this_node(folder, workdir, keys, content["ranks_per_node"], logs)
     except KeyboardInterrupt:
-        return _left(folder, requeue=content["requeue"])
+        return _left(folder, left, requeue=content["requeue"])
     return 1 if failed else 0
 
 
@@ -118,17 +122,25 @@ def _on_several_nodes(folder: Path, workdir: Workdir, keys: list[str], ranks: in
     return failed
 
 
-def _left(folder: Path, *, requeue: bool) -> int:
-    """After a signal: come back where that is wanted."""
+def _left(folder: Path, left: Path, *, requeue: bool) -> int:
+    """After a signal: say so where status looks, and come back where that is wanted."""
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
+    if os.environ.get("SLURM_NODEID", "0") != "0":
+        # The first node that ends with a code takes the others along: the one that asks for a requeue goes first.
+        deadline = time.monotonic() + GRACE_S
+        while not left.exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return INTERRUPTED
     if (folder / CANCELLED).exists():
-        _say("left: it was cancelled")
+        said = "left: it was cancelled"
     elif not requeue:
-        _say("left; the next `harness run` continues")
-    elif os.environ.get("SLURM_NODEID", "0") == "0":
+        said = "left; the next `harness run` continues"
+    else:
         why_not = requeue_this_job()
-        _say(f"left; not requeued: {why_not}" if why_not else "left; requeued")
+        said = f"left; not requeued: {why_not}" if why_not else "left; requeued"
+    files.write(left, said.encode())
+    _say(said)
     return INTERRUPTED
 
 

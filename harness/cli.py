@@ -168,7 +168,8 @@ def run(
             if given:
                 raise UsageError(f"{word} is for clusters: leave it out, or add --cluster slurm")
         if dry_run:
-            print_plan(source.name, plan.make(experiment, place), as_json)
+            made = plan.make(experiment, place)
+            print_plan(source.name, made, plan.stale(made, place), as_json)
             return
         place.prepare()
         with place.locked(f"harness run {source.name}"):
@@ -297,19 +298,16 @@ def status(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool, w
             found = looking.look(made, place)
             counts = looking.count(found)
         if as_json:
-            failed = [
-                {
-                    "cell": each.key[:16],
-                    "task": each.task,
-                    "method": each.label,
-                    "state": each.state,
-                    "detail": each.detail,
-                }
-                for each in found
-                if each.state == "failed"
-            ]
+            told = [looking.content(each) for each in found if each.state != "done"]
+            failed = [each for each in told if each["state"] == "failed"]
             print_json(
-                {"experiment": name, "settings": list(settings), **counts, "failures": failed}
+                {
+                    "experiment": name,
+                    "settings": list(settings),
+                    **counts,
+                    "failures": failed,
+                    "open": told,
+                }
             )
         else:
             print_status(name, found, counts)
@@ -335,19 +333,32 @@ def cancel(name: str, workdir: Path, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("cell", metavar="CELL")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the cell is done or given up.")
 @options("workdir", "json")
-def logs(cell: str, workdir: Path, as_json: bool) -> None:
+def logs(cell: str, follow: bool, workdir: Path, as_json: bool) -> None:
     """Print the log of a cell's newest attempt. CELL is its key, or the first digits of it."""
     with sentences():
-        from harness.logs import find_cell_folder, read_logs
+        from harness.logs import find_cell_folder, follow_log, read_logs
 
-        folder = find_cell_folder(workdir_at(workdir), cell)
-        content = read_logs(folder)
+        place = workdir_at(workdir)
+        folder = find_cell_folder(place, cell)
+        if follow and as_json:
+            raise UsageError("--follow prints a log as it grows, --json an answer: leave one out")
+        if follow and not follow_log(place, folder, lambda text: click.echo(text, nl=False), say):
+            say(
+                f"harness: {read_logs(place, folder)['error'] or 'it has no result, and nobody has it in hand'}"
+            )
+            sys.exit(EXIT_FAILED)
+        if follow:
+            return
+        content = read_logs(place, folder)
         if as_json:
             print_json(content)
-        else:
-            say(f"{content['folder']} ({content['state']})")
-            click.echo(content["log"], nl=False)
+            return
+        say(f"{content['folder']} ({content['state']})")
+        click.echo(content["log"], nl=False)
+        if content["error"]:
+            say(f"harness: it failed: {content['error']}")
 
 
 @cli.command()

@@ -10,6 +10,7 @@ from configs.clusters import Cluster
 from configs.experiment import Experiment
 from harness import follow as following
 from harness import launch, result, sent, submission
+from harness import plan as planning
 from harness import preview as previewing
 from harness import send as sending
 from harness.describe import plan_content, print_plan
@@ -57,11 +58,15 @@ def preview(
 ) -> None:
     """Print what would be sent."""
     composition = sending.compose(source.name, plan, workdir, cluster, pack=pack)
+    stale = planning.stale(plan, workdir)
     if as_json:
-        content = {**plan_content(source.name, plan), **previewing.content(composition, plan)}
+        content = {
+            **plan_content(source.name, plan, stale),
+            **previewing.content(composition, plan),
+        }
         click.echo(to_json(content), nl=False)
         return
-    print_plan(source.name, plan, as_json=False)
+    print_plan(source.name, plan, stale, as_json=False)
     previewing.show(composition, plan)
 
 

@@ -3,6 +3,7 @@
 import inspect
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -79,14 +80,14 @@ def print_description(content: dict[str, Any]) -> None:
             )
 
 
-def plan_content(name: str, plan: Plan) -> dict[str, Any]:
-    """What a run would do, as plain JSON."""
+def plan_content(name: str, plan: Plan, stale: Mapping[str, str]) -> dict[str, Any]:
+    """What a run would do, as plain JSON; `stale` is from `plan.stale`."""
     return {
         "experiment": name,
         "total": len(plan.cells),
         "done": len(plan.done),
         "to_run": len(plan.todo),
-        "damaged": list(plan.damaged.values()),
+        "stale": sorted(stale.values()),
         "tasks": {
             task: {"cells": count, "to_run": todo, "gflop": cost}
             for task, count, todo, cost in plan.by_task()
@@ -98,19 +99,24 @@ def plan_content(name: str, plan: Plan) -> dict[str, Any]:
     }
 
 
-def print_plan(name: str, plan: Plan, as_json: bool) -> None:
-    """Print what a run would do."""
+def print_plan(name: str, plan: Plan, stale: Mapping[str, str], as_json: bool) -> None:
+    """Print what a run would do, as a difference to what there is; `stale` is from `plan.stale`."""
     if as_json:
-        click.echo(json.dumps(plan_content(name, plan), indent=1, sort_keys=True))
+        click.echo(json.dumps(plan_content(name, plan, stale), indent=1, sort_keys=True))
         return
-    click.echo(f"{name}: {len(plan.cells)} cells, {len(plan.done)} done, {len(plan.todo)} to run")
+    of_them = f", {len(stale)} of them stale" if stale else ""
+    click.echo(
+        f"{name}: {len(plan.cells)} cells, {len(plan.done)} done, {len(plan.todo)} to run{of_them}"
+    )
     for task, count, todo, cost in plan.by_task():
         seconds = cost / CORE_GFLOPS
         click.echo(
             f"  {task:<12} {todo:>5} of {count:<5} to run, {cost:,.0f} GFLOP (about {seconds / 60:,.1f} core minutes)"
         )
-    for reason in plan.damaged.values():
-        click.echo(f"  {reason}: treated as missing", err=True)
+    for reason in sorted(stale.values())[:SHOWN]:
+        click.echo(f"  stale: {reason}")
+    if len(stale) > SHOWN:
+        click.echo(f"         and {len(stale) - SHOWN} more")
 
 
 def print_status(name: str, found: list[CellStatus], counts: dict[str, int]) -> None:

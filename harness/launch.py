@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Literal
 
 from configs.experiment import Experiment
-from harness import collect, publish, result, status
+from harness import collect, publish, result, sent, status
 from harness import plan as planning
 from harness.display import Display
 from harness.live import LiveGatherer
@@ -78,17 +78,29 @@ def run(
     Raises:
         KeyboardInterrupt: when the user asked to stop; everything finished so far is on disk.
     """
-    by_key = {cell.key: cell for cell in plan.cells}
-    for key in plan.damaged:
-        result.set_aside(workdir, by_key[key])
     failed: dict[str, str] = {}
     problems: list[str] = []
     if plan.todo:
+        _refuse_twice(source.name, plan, workdir)
+        by_key = {cell.key: cell for cell in plan.cells}
+        for key in plan.damaged:
+            result.set_aside(workdir, by_key[key])
         _rehearse(source.name, experiment, plan, workdir, settings)
         failed, problem = _carry_out(source, experiment, plan, workdir, settings, options)
         problems += [problem] if problem else []
         plan = planning.make(experiment, workdir)
     return bring_home(source.name, experiment, plan, workdir, settings, failed, problems)
+
+
+def _refuse_twice(name: str, plan: planning.Plan, workdir: Workdir) -> None:
+    """Do not compute here what a cluster has in hand. Where SLURM cannot be asked, work goes on: results are counted once."""
+    held = sent.held(workdir)
+    taken = [cell for cell in plan.todo if cell.key in held and not held[cell.key].no_answer]
+    if taken:
+        raise UsageError(
+            f"{len(taken)} cells of {name} queue or run on the cluster (such as {taken[0].short}, {held[taken[0].key]}): wait for "
+            f"them, or end them with `harness cancel {name}`"
+        )
 
 
 def _rehearse(

@@ -1,8 +1,10 @@
 """What an experiment still lacks: its cells, each once, needs first, against the accepted results on disk."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from configs.experiment import Experiment
 from harness import result
@@ -36,6 +38,46 @@ class Plan:
             todo[name] += 1
             cost[name] += cell.task.gflop()
         return [(name, count, todo[name], cost[name]) for name, count in total.items()]
+
+
+def stale(plan: Plan, workdir: Workdir) -> dict[str, str]:
+    """Cells to do for which there is a result that does not count, and why, by key.
+
+    Either it cannot be believed (`Plan.damaged`), or it answers the same question under another identity, such as that of an
+    earlier version of its task.
+    """
+    found = dict(plan.damaged)
+    known = {cell.short for cell in plan.cells}
+    asked = {_question(type(c.task).__name__, c.task.values(), c.seed): c for c in plan.todo}
+    for path in sorted(workdir.runs.glob(f"*/{result.NAME}")):
+        if path.parent.name in known:
+            continue
+        try:
+            body = json.loads(path.read_bytes())
+            cell = asked.get(_question(body["task"], body["values"], body["seed"]))
+            before = body["description"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # nobody needs it
+        if cell is not None:
+            difference = _difference(before, cell.description())
+            found.setdefault(cell.key, f"cell {cell.short} was last done as {path.parent.name}: {difference}")  # fmt: skip
+    return found
+
+
+def _question(task: str, values: Mapping[str, Any], seed: int) -> str:
+    return json.dumps([task, dict(values), seed], sort_keys=True)
+
+
+def _difference(before: Any, now: Any, place: str = "") -> str:
+    """The first place at which two descriptions differ, in words."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted(before.keys() | now.keys()):
+            if before.get(name) != now.get(name):
+                inside = f"{place}.{name}" if place else name
+                return _difference(before.get(name), now.get(name), inside)
+    if place == "needs":
+        return "what it needs has changed"
+    return f"{place} was {json.dumps(before)[:60]} and is {json.dumps(now)[:60]}"
 
 
 def refresh(plan: Plan, workdir: Workdir) -> Plan:

@@ -109,7 +109,7 @@ def compose(
         sbatch.check_folder(folder)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    in_hand = {key: place for key, place in sent.look(workdir).items() if sent.holds(workdir, key, place)}  # fmt: skip
+    in_hand = sent.held(workdir)
     unknown = next((place for place in in_hand.values() if place.no_answer), None)
     if unknown:
         raise sent.unknown(unknown.no_answer, len(in_hand))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import submission
@@ -11,6 +11,9 @@ from harness.submission import Submission
 from harness.workdir import Workdir
 from slurm import queue
 from slurm.queue import Told
+
+LINE = 200
+"""Characters of a log's last line that are shown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +26,26 @@ class Sent:
     """What SLURM said of it; None where it has forgotten it, or never knew it."""
     no_answer: str = ""
     """Why SLURM could not be asked; empty if it could."""
+    folder: Path | None = None
+    """The submission's folder."""
+
+    @property
+    def left(self) -> bool:
+        """Whether its processes saved and left because they were asked to: a time limit, a preemption, a cancel."""
+        return self.folder is not None and submission.left(self.folder, self.task).exists()
+
+    @property
+    def last_words(self) -> str:
+        """The last line of the job's own log, shortened; empty where there is none."""
+        return last_line(self.log) if self.log else ""
+
+    @property
+    def log(self) -> Path | None:
+        """What the job said outside any cell; None where it said nothing."""
+        if self.folder is None:
+            return None
+        path = submission.job_log(self.folder, self.task)
+        return path if path.exists() else None
 
     @property
     def live(self) -> bool:
@@ -41,8 +64,8 @@ class Sent:
         if self.told is None:
             return f"job {self.task} is over and forgotten"
         where = f" on {self.told.node}" if self.told.node else ""
-        why = f" ({self.told.reason})" if self.told.reason else ""
-        return f"job {self.task} {self.told.state}{where}{why}"
+        why = ", ".join(each for each in (self.told.reason, self.told.exit) if each)
+        return f"job {self.task} {self.told.state}{where}{f' ({why})' if why else ''}"
 
 
 def look(workdir: Workdir) -> dict[str, Sent]:
@@ -59,18 +82,30 @@ def look(workdir: Workdir) -> dict[str, Sent]:
         told = queue.queued({each.job_name for each in submissions})
     except queue.NoAnswer as error:
         return {
-            key: Sent(task=task, no_answer=str(error))
+            key: Sent(task=task, no_answer=str(error), folder=each.folder)
             for each in submissions
             for key, task in open_cells[each.folder].items()
         }
     found: dict[str, Sent] = {}
     for each in submissions:
         ours = _of(each, told)
-        forgotten = {task for task in open_cells[each.folder].values() if task not in ours}
-        ours.update(queue.remembered(forgotten, each.job_name))
+        over = {
+            task
+            for task in open_cells[each.folder].values()
+            if task not in ours or not ours[task].live
+        }
+        for task, end in queue.ended(over, each.job_name).items():
+            # Accounting lags behind, so squeue's state counts; the others say with which exit code, and where.
+            seen = ours.get(task)
+            if seen is None or seen.state == end.state or end.state == "OUT_OF_MEMORY":
+                ours[task] = replace(
+                    end,
+                    reason=end.reason or (seen.reason if seen else ""),
+                    node=end.node or (seen.node if seen else ""),
+                )
         for key, task in open_cells[each.folder].items():
             if key not in found or not found[key].live:
-                found[key] = Sent(task=task, told=ours.get(task))
+                found[key] = Sent(task=task, told=ours.get(task), folder=each.folder)
     return found
 
 
@@ -90,6 +125,11 @@ def live_jobs(workdir: Workdir, experiment: str) -> dict[Path, set[str]]:
         if tasks:
             live[each.folder] = tasks
     return live
+
+
+def held(workdir: Workdir) -> dict[str, Sent]:
+    """Of `look`, the cells that queue or run, or may do so for all that is known."""
+    return {key: place for key, place in look(workdir).items() if holds(workdir, key, place)}
 
 
 def holds(workdir: Workdir, key: str, place: Sent) -> bool:
@@ -116,6 +156,18 @@ def belongs(attempt: Path, task: str) -> bool:
         return bool(job and job["id"] == task)
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log that is not empty, at most LINE characters of it; empty where it cannot be read."""
+    try:
+        with path.open("rb") as source:
+            source.seek(max(0, path.stat().st_size - 8192))
+            text = source.read().decode(errors="replace")
+    except OSError:
+        return ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:LINE] if lines else ""
 
 
 def _of(each: Submission, told: Mapping[str, Told]) -> dict[str, Told]:

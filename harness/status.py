@@ -13,8 +13,11 @@ from harness.workdir import Workdir
 from tasks.cell import Cell
 
 State = Literal["done", "running", "waiting", "failed", "missing"]
-TAKEN_BACK = frozenset({"CANCELLED", "PREEMPTED", "TIMEOUT", "REVOKED", "DEADLINE"})
+TAKEN_BACK = frozenset(
+    {"CANCELLED", "PREEMPTED", "TIMEOUT", "REVOKED", "DEADLINE", "NODE_FAIL", "BOOT_FAIL"}
+)
 """How SLURM calls jobs that ended through no fault of their cells."""
+AGAIN = "the next `harness run` sends it again"
 STATES: tuple[State, ...] = ("done", "running", "waiting", "failed", "missing")
 
 
@@ -28,6 +31,9 @@ class CellStatus:
     state: State
     values: dict[str, Any]
     detail: str = ""
+    """Why it is in that state, where it is, and what will happen next, in one sentence."""
+    place: sent.Sent | None = None
+    """Its newest job on a cluster, if it was ever sent and has no result."""
 
 
 def announce(workdir: Workdir, *, running: Collection[str], waiting: Collection[str]) -> None:
@@ -52,9 +58,10 @@ def look(
         # First where cells are, then which are done: a result that comes in between is not taken for lost.
         places = sent.look(workdir) if plan.todo else {}
         plan = planning.refresh(plan, workdir)
-    running, waiting = _in_hand(workdir) if workdir.is_driven() else (set(), set())
-    found = []
-    for cell in plan.cells:
+    running, waiting = in_hand(workdir) if workdir.is_driven() else (set(), set())
+    found: dict[str, CellStatus] = {}
+    for cell in plan.cells:  # each after those it needs
+        place = places.get(cell.key)
         state: State
         detail = ""
         if cell.key in plan.done:
@@ -63,33 +70,79 @@ def look(
             state = "running"
         elif cell.key in waiting:
             state = "waiting"
-        elif cell.key in places and sent.holds(workdir, cell.key, places[cell.key]):
-            state = _on_cluster(workdir, cell, places[cell.key])
-            detail = str(places[cell.key])
+        elif place is not None and sent.holds(workdir, cell.key, place):
+            state = _on_cluster(workdir, cell, place)
+            detail = f"{place}{_words(place)}{_next(place)}"
+        elif place is not None and workdir.accepted(cell.key).exists():
+            state = "done"  # it came while SLURM was asked
         else:
-            error = result.failure(workdir, cell)
-            state = "missing" if error is None else "failed"
-            detail = error or plan.damaged.get(cell.key, "")
-            place = places.get(cell.key)
-            if place is not None and workdir.accepted(cell.key).exists():
-                state, detail = "done", ""  # it came while SLURM was asked
-            elif place is not None and error is None:
-                # It ended without a word of its own; what SLURM says is all there is.
-                died = place.told is not None and place.told.state not in TAKEN_BACK
-                state = "failed" if died else "missing"
-                detail = f"{place}; the next `harness run` sends it again"
-        name = type(cell.task).__name__
-        found.append(
-            CellStatus(
-                key=cell.key,
-                task=name,
-                label=cell.label,
-                state=state,
-                values=cell.task.values(),
-                detail=detail,
-            )
+            failed = [need for need in cell.needs if found[need.key].state == "failed"]
+            state, detail = _at_rest(plan, workdir, cell, place, failed)
+        found[cell.key] = CellStatus(
+            key=cell.key,
+            task=type(cell.task).__name__,
+            label=cell.label,
+            state=state,
+            values=cell.task.values(),
+            detail=detail,
+            place=None if state == "done" else place,
         )
-    return found
+    return list(found.values())
+
+
+def _at_rest(
+    plan: Plan, workdir: Workdir, cell: Cell, place: sent.Sent | None, failed: list[Cell]
+) -> tuple[State, str]:
+    """State and reason of a cell that nobody has in hand and that has no result."""
+    error = result.failure(workdir, cell)
+    if error is not None:
+        return "failed", error
+    if cell.key in plan.damaged:
+        return "missing", plan.damaged[cell.key]
+    where = f"{place}: " if place is not None else ""
+    if failed:
+        return (
+            "missing",
+            f"{where}it needs cell {failed[0].short}, which failed: mend that, then {AGAIN}",
+        )
+    if place is None:
+        return "missing", ""
+    if place.left:
+        return (
+            "missing",
+            f"{place}: it saved and left when it was asked to; the next `harness run` continues from there",
+        )
+    # It ended without a word of its own; what SLURM and the job's log say is all there is.
+    died = place.told is not None and place.told.state not in TAKEN_BACK
+    advice = "give it more memory (memory_gb), then " if _lacked_memory(place) else ""
+    return "failed" if died else "missing", f"{place}{_words(place)}; {advice}{AGAIN}"
+
+
+def _words(place: sent.Sent) -> str:
+    words = place.last_words
+    return f", whose log ends with '{words}'" if words else ""
+
+
+def _next(place: sent.Sent) -> str:
+    """What SLURM will do with a job that queues or runs."""
+    told = place.told
+    if told is None or not told.live:
+        return ""
+    if told.state == "SUSPENDED":
+        return "; it goes on when SLURM resumes it"
+    if told.waiting and told.reason == "Dependency":
+        return "; it starts when the cells that it needs are done"
+    if told.waiting and told.reason == "BeginTime":
+        return "; SLURM runs it again in a moment, and it continues from its checkpoint"
+    if told.waiting and told.reason.startswith("JobHeld"):
+        return "; it waits until somebody releases it (`scontrol release`)"
+    return ""
+
+
+def _lacked_memory(place: sent.Sent) -> bool:
+    state = place.told.state if place.told else ""
+    words = place.last_words.lower()
+    return state == "OUT_OF_MEMORY" or "oom" in words or "memory limit" in words
 
 
 def _on_cluster(workdir: Workdir, cell: Cell, place: sent.Sent) -> State:
@@ -100,13 +153,36 @@ def _on_cluster(workdir: Workdir, cell: Cell, place: sent.Sent) -> State:
     return "running" if tried and sent.belongs(tried[-1], place.task) else "waiting"
 
 
+def content(each: CellStatus) -> dict[str, Any]:
+    """As plain JSON."""
+    told: dict[str, Any] = {
+        "cell": each.key[:16],
+        "task": each.task,
+        "method": each.label,
+        "state": each.state,
+        "detail": each.detail,
+    }
+    if each.place is not None:
+        job = each.place.told
+        told["job"] = {
+            "id": each.place.task,
+            "state": job.state if job else "",
+            "node": job.node if job else "",
+            "reason": job.reason if job else "",
+            "exit": job.exit if job else "",
+            "log": str(each.place.log or ""),
+        }
+    return told
+
+
 def count(found: list[CellStatus]) -> dict[str, int]:
     """Cells by state; the states add up to `total`."""
     counted = Counter(each.state for each in found)
     return {"total": len(found), **{state: counted[state] for state in STATES}}
 
 
-def _in_hand(workdir: Workdir) -> tuple[set[str], set[str]]:
+def in_hand(workdir: Workdir) -> tuple[set[str], set[str]]:
+    """Keys that the driver at work says run and wait; they mean nothing when none is at work."""
     try:
         content = json.loads(workdir.driver.read_bytes())
         return set(content["running"]), set(content["waiting"])

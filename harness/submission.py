@@ -3,6 +3,7 @@
 submissions/<id>/order.json       what the tasks' workers are told
 submissions/<id>/<array>.json     the cells of each task of an array
 submissions/<id>/submission.json  which cell went into which job: written when the jobs are queued
+submissions/<id>/left/<job>       made by a job's processes that saved and left because they were asked to
 submissions/<id>/cancelled        made by `harness cancel`: no job of it asks to be run again
 submissions/<id>/logs/            what the jobs said outside any cell, and the scripts that sbatch was given
 """
@@ -62,6 +63,16 @@ class Submission:
 def job_name(experiment: str, folder: Path) -> str:
     """The name of a submission's jobs, of characters that no listing takes for its own."""
     return f"harness-{re.sub(r'[^A-Za-z0-9_.-]+', '_', experiment)}-{folder.name}"
+
+
+def left(folder: Path, task: str) -> Path:
+    """Where the processes of a task say that they saved and left when asked to."""
+    return folder / "left" / task
+
+
+def job_log(folder: Path, task: str) -> Path:
+    """What a task of a submission said on its first node, outside any cell."""
+    return folder / "logs" / f"{task}_0_log.out"
 
 
 def new_folder(workdir: Workdir) -> Path:

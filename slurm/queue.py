@@ -1,14 +1,15 @@
 """What SLURM says about jobs, and how it is asked to end or repeat them. Only squeue has to answer; the rest explains.
 
 squeue is asked with all states, so that jobs that ended a short while ago are told, too; sacct (often switched off)
-is asked about those that the controller has forgotten. A garbled line is no answer about its job, and no error.
+and scontrol are asked how such a job ended. A garbled line is no answer about its job, and no error.
 """
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 WAITING = frozenset(
     {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
@@ -40,7 +41,9 @@ class Told:
     state: str
     node: str = ""
     reason: str = ""
-    """Why it waits, or how it ended."""
+    """Why it waits, or why it ended, in SLURM's word."""
+    exit: str = ""
+    """With which exit code or by which signal it ended; empty where SLURM does not say or all was well."""
     name: str = ""
     """What the job is called."""
 
@@ -75,30 +78,86 @@ def queued(names: Collection[str]) -> dict[str, Told]:
             and _TASK.match(task)
             and _STATE.match(fields[0])
         ):
-            reason = "" if fields[2] in ("None", "(null)") else fields[2]
-            found[task] = Told(state=fields[0], node=fields[1], reason=reason, name=fields[3])
+            found[task] = Told(
+                state=fields[0], node=fields[1], reason=_reason(fields[2]), name=fields[3]
+            )
     return found
 
 
-def remembered(tasks: Collection[str], name: str) -> dict[str, Told]:
-    """What accounting remembers of tasks that the controller has forgotten; nothing where there is no accounting."""
+def ended(tasks: Collection[str], name: str) -> dict[str, Told]:
+    """How tasks that queue and run no more came to their end, as far as accounting or the controller remembers.
+
+    Args:
+        tasks: ids of jobs or array tasks.
+        name: what the jobs are called: ids are used again, on another cluster or after a new start.
+    """
     if not tasks:
         return {}
+    found = _from_accounting(tasks, name)
+    jobs = {task.partition("_")[0] for task in tasks if task not in found}
+    for job in sorted(jobs):
+        found.update(_from_controller(job, tasks, name))
+    return found
+
+
+def _from_accounting(tasks: Collection[str], name: str) -> dict[str, Told]:
     jobs = ",".join(sorted({task.partition("_")[0] for task in tasks}))
     fields = "--format=JobID,State,NodeList,ExitCode,JobName%200"
     try:
-        listing = _ask(["sacct", "-X", "--noheader", "--parsable2", f"--jobs={jobs}", fields])
+        listing = _ask(["sacct", "--noheader", "--parsable2", f"--jobs={jobs}", fields])
     except NoAnswer:
         return {}
-    found = {}
+    found: dict[str, Told] = {}
+    out_of_memory = set()
     for line in listing.splitlines():
         parts = line.strip().split("|", 4)
-        if len(parts) == 5 and parts[0] in tasks and parts[4] == name:
-            state = (parts[1].split() or [""])[0]  # "CANCELLED by 1000"
-            if _STATE.match(state):
-                reason = "" if parts[3] == "0:0" else f"exit code {parts[3]}"
-                found[parts[0]] = Told(state=state, node=parts[2], reason=reason, name=name)
+        state = (parts[1].split() or [""])[0] if len(parts) == 5 else ""  # "CANCELLED by 1000"
+        if not _STATE.match(state):
+            continue
+        task, _, step = parts[0].partition(".")
+        if step and state == "OUT_OF_MEMORY":
+            out_of_memory.add(task)  # the job itself is only FAILED then
+        elif not step and task in tasks and parts[4] == name:
+            found[task] = Told(state=state, node=parts[2], exit=_exit(parts[3]), name=name)
+    for task in out_of_memory & found.keys():
+        found[task] = replace(found[task], state="OUT_OF_MEMORY")
     return found
+
+
+def _from_controller(job: str, tasks: Collection[str], name: str) -> dict[str, Told]:
+    try:
+        listing = _ask(["scontrol", "--oneliner", "show", "job", job])
+    except NoAnswer:
+        return {}  # it forgets jobs some minutes after their end
+    found = {}
+    for line in listing.splitlines():
+        told = dict(field.partition("=")[::2] for field in line.split())
+        index = told.get("ArrayTaskId", "")
+        task = f"{told.get('ArrayJobId', '')}_{index}" if index else told.get("JobId", "")
+        state = told.get("JobState", "")
+        if task in tasks and told.get("JobName") == name and _STATE.match(state):
+            node = told.get("NodeList", "").replace("(null)", "")
+            reason = _reason(told.get("Reason", ""))
+            exit_ = _exit(told.get("ExitCode", ""))
+            found[task] = Told(state=state, node=node, reason=reason, exit=exit_, name=name)
+    return found
+
+
+def _exit(text: str) -> str:
+    """SLURM's code:signal in words."""
+    code, _, number = text.partition(":")
+    if not code.isdecimal() or not number.isdecimal():
+        return ""
+    if number != "0":
+        try:
+            return f"ended by {signal.Signals(int(number)).name}"
+        except ValueError:
+            return f"ended by signal {number}"
+    return "" if code == "0" else f"exit code {code}"
+
+
+def _reason(text: str) -> str:
+    return "" if text in ("None", "(null)") else text
 
 
 def cancel(tasks: Collection[str]) -> None:

@@ -5,7 +5,23 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.faked import write_command
 from tests.harness.running import Harness
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A work folder; and SLURM's commands, which count jobs and forget them at once."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    write_command(
+        commands / "sbatch",
+        f'n=$(cat {tmp_path}/n 2>/dev/null || echo 10); echo $((n + 1)) > {tmp_path}/n; echo "Submitted batch job $n"',
+    )
+    write_command(commands / "squeue", f"cat {tmp_path}/squeue 2>/dev/null; true")
+    write_command(commands / "scancel", f'echo "$*" >> {tmp_path}/scancelled')
+    monkeypatch.setenv("PATH", f"{commands}:/usr/bin:/bin")
+    return tmp_path / "work"
 
 
 @pytest.fixture

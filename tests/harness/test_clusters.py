@@ -4,57 +4,15 @@ import json
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from harness import array_task, provenance, sent
-from harness.cli import cli
 from harness.order import Order
 from harness.submission import Submission, new_folder
 from harness.workdir import Workdir
-from tests.harness.running import NUM_CELLS, Harness, tiny
-
-
-def invoke(*words: str) -> Result:
-    return CliRunner().invoke(cli, list(words), prog_name="harness")
-
-
-@pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A work folder; and SLURM's commands, which count jobs and forget them at once."""
-    commands = tmp_path / "bin"
-    commands.mkdir()
-    write_command(
-        commands / "sbatch",
-        f'n=$(cat {tmp_path}/n 2>/dev/null || echo 10); echo $((n + 1)) > {tmp_path}/n; echo "Submitted batch job $n"',
-    )
-    write_command(commands / "squeue", f"cat {tmp_path}/squeue 2>/dev/null; true")
-    write_command(commands / "scancel", f'echo "$*" >> {tmp_path}/scancelled')
-    monkeypatch.setenv("PATH", f"{commands}:/usr/bin:/bin")
-    return tmp_path / "work"
-
-
-def write_command(path: Path, script: str) -> None:
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-
-
-def run(work: Path, *words: str) -> Result:
-    return invoke(
-        "run", "fig12", *tiny(), "--cluster", "slurm", "--workdir", str(work), *(words or ("--allow-dirty",))
-    )  # fmt: skip
-
-
-def content(result: Result) -> Any:
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
-
-
-def name_of_jobs(work: Path) -> str:
-    (folder,) = (work / "submissions").iterdir()
-    return f"harness-fig12-{folder.name}"
+from tests.harness.faked import content, invoke, name_of_jobs, run, write_command
+from tests.harness.running import NUM_CELLS, Harness
 
 
 def test_code_that_was_altered_since_its_commit_is_refused(
@@ -204,6 +162,7 @@ def test_code_that_changed_in_the_queue_fails_its_cells_with_that_sentence(
     Order(
         workdir=order.workdir, source=order.source, settings=order.settings, code={**order.code, "commit": "f" * 40}
     ).write(folder / "order.json")  # fmt: skip
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "10")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
     assert array_task.main([str(folder), "a1"]) == 1
     counts = json.loads(invoke("status", "fig12", "--workdir", str(work), "--json").stdout)
@@ -219,7 +178,7 @@ def test_a_cell_whose_needs_have_no_result_fails_with_that_sentence(
     harness = Harness(work)
     done = subprocess.run(
         [*harness.command("x")[:1], "-m", "harness.array_task", told["submission"], "a2"],
-        env={"PATH": "/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "0"}, capture_output=True, text=True, check=False,
+        env={"PATH": "/usr/bin:/bin", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "0"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     counts = json.loads(invoke("status", "fig12", "--workdir", str(work), "--json").stdout)

@@ -88,15 +88,47 @@ def test_a_users_own_squeue_format_changes_nothing(
 
 
 def test_accounting_that_is_off_explains_nothing_and_stops_nothing(fake: Fakes) -> None:
-    assert queue.remembered({"7_0"}, "ours") == {}
+    assert queue.ended({"7_0"}, "ours") == {}
     (fake.folder / "sacct").unlink()
-    assert queue.remembered({"7_0"}, "ours") == {}
+    assert queue.ended({"7_0"}, "ours") == {}
 
 
 def test_accounting_tells_how_a_forgotten_task_ended(fake: Fakes) -> None:
     fake("sacct", "echo '7_0|CANCELLED by 0|n1|0:15|ours'; echo '7_1|FAILED|n2|9:0|another'")
-    told = queue.remembered({"7_0", "7_1"}, "ours")
-    assert told == {"7_0": Told(state="CANCELLED", node="n1", reason="exit code 0:15", name="ours")}
+    told = queue.ended({"7_0", "7_1"}, "ours")
+    assert told == {"7_0": Told(state="CANCELLED", node="n1", exit="ended by SIGTERM", name="ours")}
+
+
+def test_out_of_memory_shows_on_a_step_only_and_is_told_of_the_task(fake: Fakes) -> None:
+    fake("sacct", "echo '7_0|FAILED|n1|1:0|ours'; echo '7_0.batch|FAILED|n1|1:0|batch'; echo '7_0.0|OUT_OF_MEMORY|n1|0:125|python'")  # fmt: skip
+    assert queue.ended({"7_0"}, "ours")["7_0"].state == "OUT_OF_MEMORY"
+
+
+def test_without_accounting_the_controller_tells_how_a_task_ended(fake: Fakes) -> None:
+    fake(
+        "scontrol",
+        'test "$4" = 7 || exit 1\n'
+        "echo 'JobId=9 ArrayJobId=7 ArrayTaskId=0 JobName=ours UserId=a(0) JobState=FAILED Reason=NonZeroExitCode "
+        "ExitCode=3:0 NodeList=n1 Command=/x y/z'\n"
+        "echo 'JobId=8 ArrayJobId=7 ArrayTaskId=1 JobName=ours JobState=CANCELLED Reason=DependencyNeverSatisfied "
+        "ExitCode=0:0 NodeList=(null)'\n"
+        "echo 'JobId=7 JobName=another JobState=FAILED ExitCode=0:9 NodeList=n1'; echo garbage; echo 'JobState='",
+    )
+    assert queue.ended({"7_0", "7_1", "7", "12_1"}, "ours") == {
+        "7_0": Told(
+            state="FAILED", node="n1", reason="NonZeroExitCode", exit="exit code 3", name="ours"
+        ),
+        "7_1": Told(state="CANCELLED", reason="DependencyNeverSatisfied", name="ours"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("0:0", ""), ("3:0", "exit code 3"), ("0:9", "ended by SIGKILL"), ("0:125", "ended by signal 125"), ("x", ""), ("", "")],
+)  # fmt: skip
+def test_exit_codes_are_told_in_words(fake: Fakes, code: str, words: str) -> None:
+    fake("sacct", f"echo '7_0|FAILED|n1|{code}|ours'")
+    assert queue.ended({"7_0"}, "ours")["7_0"].exit == words
 
 
 def test_a_refusal_is_told_in_sbatchs_words(
