@@ -5,7 +5,9 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +18,8 @@ from tests.slurm.cluster import ThrowAwaySlurm, why_not
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(scope="session")
-def _slurm_of_session() -> Iterator[ThrowAwaySlurm]:
+@contextmanager
+def _running(**settings: Any) -> Iterator[ThrowAwaySlurm]:
     reason = why_not()
     if reason and os.environ.get("CI") == "true":
         pytest.fail(f"in CI the SLURM tests must run, but {reason}")
@@ -25,13 +27,19 @@ def _slurm_of_session() -> Iterator[ThrowAwaySlurm]:
         pytest.skip(reason)
     # Not pytest's own folder: unix sockets allow short names only.
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
-    cluster = ThrowAwaySlurm(folder, accounting=os.environ.get("SLURM_TESTS_ACCOUNTING") == "1")
+    cluster = ThrowAwaySlurm(folder, **settings)
     try:
         cluster.start()
         yield cluster
     finally:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def _slurm_of_session() -> Iterator[ThrowAwaySlurm]:
+    with _running() as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -43,3 +51,11 @@ def real_slurm(
     _slurm_of_session.clear()  # such as the closing job of the test before
     _slurm_of_session.heal()
     return _slurm_of_session
+
+
+@pytest.fixture
+def slurm_with_accounting(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThrowAwaySlurm]:
+    """Another cluster, where sacct answers and the controller soon forgets; this test's commands go to it."""
+    with _running(accounting=True, memory_of_jobs_s=5) as cluster:
+        monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
+        yield cluster

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.harness.faked import write_command
+from tests.harness.on_slurm import OnSlurm
 from tests.harness.running import Harness
+from tests.slurm.cluster import ThrowAwaySlurm
 
 
 @pytest.fixture
@@ -42,3 +44,9 @@ def copy_of_finished(finished: Harness, tmp_path: Path) -> Harness:
     """The same in a folder of the test's own."""
     subprocess.run(["cp", "-a", str(finished.work), str(tmp_path / "copied")], check=True)
     return Harness(tmp_path / "copied")
+
+
+@pytest.fixture
+def on_slurm(real_slurm: ThrowAwaySlurm, tmp_path: Path) -> OnSlurm:
+    """A work folder, and a cluster of four idle nodes."""
+    return OnSlurm(tmp_path / "a work folder")

@@ -4,89 +4,13 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.harness.on_slurm import LONG, SLOW, OnSlurm, cluster_file, jobs_in_queue
 from tests.harness.running import NUM_CELLS, Harness, mlflow_cells, rows, sets, tiny
 from tests.slurm.cluster import ThrowAwaySlurm
-
-LONG = {
-    "methods": "pretrained",
-    "shots": 1,
-    "resamples": 1,
-    "units": 16,
-    "layers": 1,
-    "pretrain_steps": 600,
-    "finetune_steps_few": 1,
-}
-"""One pretraining cell of some seconds, and one that needs it."""
-
-
-class OnSlurm(Harness):
-    """`harness` on the real cluster. The tree under test may hold changes that are not committed."""
-
-    def send(self, *words: str, cluster: str = "slurm", **options: Any) -> dict[str, Any]:
-        told = self(
-            "run", "fig12", *words, "--cluster", cluster, "--allow-dirty", "--json", **options
-        )
-        return json.loads(told.stdout)  # type: ignore[no-any-return]
-
-    def status(self) -> dict[str, Any]:
-        return json.loads(self("status", "fig12", "--json", code=None).stdout)  # type: ignore[no-any-return]
-
-    def wait_until_over(self, seconds: float = 150.0) -> dict[str, Any]:
-        """Nothing runs or waits, by another process' look; the closing job is through, too."""
-        return self.wait_for(lambda now: not now["running"] + now["waiting"], seconds)
-
-    def wait_for(
-        self, is_so: Callable[[dict[str, Any]], bool], seconds: float = 60.0
-    ) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
-        while not is_so(now := self.status()):
-            assert time.monotonic() < deadline, (now, self.job_logs())
-            time.sleep(0.5)
-        return now
-
-    def job_logs(self) -> str:
-        logs = sorted(self.work.glob("submissions/*/logs/*log.out"))
-        return "\n".join(f"--- {path.name}\n{path.read_text()[-1500:]}" for path in logs)
-
-    def cells_of(self, submission: dict[str, Any]) -> dict[str, str]:
-        content = json.loads((Path(submission["submission"]) / "submission.json").read_bytes())
-        return content["cells"]  # type: ignore[no-any-return]
-
-    def first_task(self, submission: dict[str, Any]) -> str:
-        return min(self.cells_of(submission).values(), key=lambda task: int(task.partition("_")[0]))
-
-    def pretraining(self) -> dict[str, Any]:
-        return next(body for body in self.results().values() if body["task"] == "Pretrain")
-
-    def wait_until_training(self) -> None:
-        """The pretraining cell of LONG is in its loop."""
-        logs = "runs/*/attempt-*/log.txt"
-        deadline = time.monotonic() + 90
-        while not any("cell " in path.read_text() for path in self.work.glob(logs)):
-            assert time.monotonic() < deadline, self.job_logs()
-            time.sleep(0.1)
-        time.sleep(1.5)
-
-
-@pytest.fixture
-def on_slurm(real_slurm: ThrowAwaySlurm, tmp_path: Path) -> OnSlurm:
-    return OnSlurm(tmp_path / "a work folder")
-
-
-def cluster_file(folder: Path, **settings: object) -> str:
-    file = folder / "mine.toml"
-    file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
-    return str(file)
-
-
-def jobs_in_queue(slurm: ThrowAwaySlurm) -> str:
-    return slurm.ask("squeue", "--noheader", "--array", "--format=%i %T")
 
 
 def test_fig12_through_arrays_is_that_of_the_local_pool_to_the_byte(
@@ -175,15 +99,15 @@ def test_a_signal_before_the_time_limit_saves_and_the_same_job_continues_to_the_
     assert body["scores"] == undisturbed.pretraining()["scores"]
 
 
-def test_two_nodes_train_what_one_process_trains(
+def test_two_nodes_of_two_ranks_train_what_one_process_trains(
     finished: Harness, on_slurm: OnSlurm, tmp_path: Path
 ) -> None:
-    two = cluster_file(tmp_path, pretrain_nodes=2)
+    two = cluster_file(tmp_path, pretrain_nodes=2, pretrain_ranks=2)
     words = tiny(methods="pretrained", shots=1, resamples=1)
     on_slurm.send(*words, "--follow", cluster=two)
     body = on_slurm.pretraining()
     alone = next(each for each in finished.results().values() if each["task"] == "Pretrain")
-    assert (body["usage"]["ranks"], body["cell"]) == (2, alone["cell"])
+    assert (body["usage"]["ranks"], body["cell"]) == (4, alone["cell"])
     assert body["history"]["loss"] == pytest.approx(alone["history"]["loss"], rel=1e-6)
     assert [score["value"] for score in body["scores"]] == pytest.approx(
         [score["value"] for score in alone["scores"]], rel=1e-6
@@ -326,32 +250,6 @@ def test_following_can_be_left_and_the_jobs_go_on(on_slurm: OnSlurm) -> None:
     assert follower.returncode == 75, told
     assert "the jobs go on" in told
     assert on_slurm.wait_until_over()["done"] == 2
-
-
-SLOW = """
-import time
-
-from torch import nn
-
-from configs.fig12 import fig12
-from tasks.encoders import own
-
-
-class Slow(nn.Module):
-    def __init__(self, frame_size):
-        super().__init__()
-        self.rnn = nn.GRU(frame_size, 6)
-
-    def forward(self, frames_TBD):
-        if self.training:
-            time.sleep(0.02)
-        return self.rnn(frames_TBD)[0]
-
-
-def slow():
-    return fig12(encoder=own(Slow), methods=("pretrained",), shots=(1,), resamples=1, units=6, layers=1,
-                 pretrain_steps=1600, pretrain_batch=2, finetune_steps_few=2)
-"""
 
 
 def test_a_job_that_slurm_runs_twice_at_once_counts_once(

@@ -80,6 +80,8 @@ class ThrowAwaySlurm:
     memory_mb: int = 4000
     accounting: bool = False
     """Whether sacct works: slurmdbd and a database of its own, about 3 s more."""
+    memory_of_jobs_s: int = 300
+    """Seconds for which the controller remembers a job that has ended, at least; it looks once a minute."""
 
     @property
     def conf(self) -> Path:
@@ -112,10 +114,18 @@ class ThrowAwaySlurm:
         )  # fmt: skip
         if self.accounting:
             self._start_accounting()
-        self._run("slurmctld", "-f", str(self.conf))
+        self.start_controller()
         for name in self.names:
             self.start_node(name)
         self._wait(timeout_s, "idle nodes", self._all_idle)
+
+    def start_controller(self) -> None:
+        """Start the controller; it knows what it knew before."""
+        self._run("slurmctld", "-f", str(self.conf))
+
+    def stop_controller(self) -> None:
+        """End the controller: squeue and all others answer nothing."""
+        self._end_by_pid_file("slurmctld")
 
     def start_node(self, name: str) -> None:
         """Start one node's daemon."""
@@ -124,6 +134,8 @@ class ThrowAwaySlurm:
 
     def heal(self) -> None:
         """Start daemons that a test has killed, and take nodes back that it has set down."""
+        if not self._lives("slurmctld"):
+            self.start_controller()
         for name in self.names:
             if not self._lives(f"slurmd-{name}"):
                 self.start_node(name)
@@ -233,6 +245,7 @@ EnforcePartLimits=ALL
 SlurmdTimeout=10
 SlurmctldTimeout=10
 KillWait=3
+MinJobAge={self.memory_of_jobs_s}
 ReturnToService=2
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1
