@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from harness.source import Source
     from harness.workdir import Workdir
 
+PATIENCE_S = 120.0
+"""Seconds that a run on a cluster waits for the closing job of an earlier one."""
 WATCH_S = 5.0
 """Seconds between two looks of `harness status --watch`."""
 FORMATS = ("png", "pdf", "svg", "md", "tex", "csv", "html", "json")
@@ -208,7 +210,7 @@ def _run_on_cluster(
     if note:
         say(note)
     place.prepare()
-    with place.locked(f"harness run {source.name}"):
+    with place.locked(f"harness run {source.name}", patience_s=PATIENCE_S, on_wait=say):
         made = plan.make(experiment, place)
         for reason in made.damaged.values():
             say(f"{reason}: treated as missing, its cell is done again")

@@ -4,7 +4,6 @@ Run as a module on a compute node: `python -m harness.closing SUBMISSION`.
 """
 
 import sys
-import time
 from pathlib import Path
 
 from harness import launch, result
@@ -27,23 +26,18 @@ def main(arguments: list[str]) -> int:
     source = find(order.source)
     experiment = source.experiment(order.settings)
     workdir = Workdir(Path(order.workdir))
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            with workdir.locked(f"the closing job of {source.name}"):
-                plan = planning.make(experiment, workdir)
-                by_key = {cell.key: cell for cell in plan.cells}
-                for key in plan.damaged:
-                    result.set_aside(workdir, by_key[key])
-                outcome = launch.bring_home(
-                    source.name, experiment, plan, workdir, order.settings, {}, []
-                )
-            break
-        except WorkdirBusy as busy:
-            if time.monotonic() > deadline:
-                sys.stderr.write(f"{busy}\n")
-                return 1
-            time.sleep(1.0)
+    try:
+        with workdir.locked(f"the closing job of {source.name}", patience_s=PATIENCE_S):
+            plan = planning.make(experiment, workdir)
+            by_key = {cell.key: cell for cell in plan.cells}
+            for key in plan.damaged:
+                result.set_aside(workdir, by_key[key])
+            outcome = launch.bring_home(
+                source.name, experiment, plan, workdir, order.settings, {}, []
+            )
+    except WorkdirBusy as busy:
+        sys.stderr.write(f"{busy}\n")
+        return 1
     for problem in outcome.problems:
         sys.stderr.write(f"{problem}\n")
     sys.stderr.write(f"{len(plan.done)} of {len(plan.cells)} cells are done and drawn\n")

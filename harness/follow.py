@@ -12,6 +12,8 @@ from slurm.job import Event
 from slurm.queue import NoAnswer
 
 FIRST_POLL_S, LONGEST_POLL_S = 1.0, 15.0
+PATIENCE_S = 600.0
+"""How long another process may hold the work folder at the end."""
 SILENCE_S = 1800.0
 """How long SLURM may give no answer before following gives up; the jobs go on."""
 
@@ -58,7 +60,7 @@ def follow(
         for each in status.look(plan, workdir)
         if each.state != "done"
     }
-    with workdir.locked(f"harness run {source.name}"):
+    with workdir.locked(f"harness run {source.name}", patience_s=PATIENCE_S):
         return launch.bring_home(source.name, experiment, plan, workdir, settings, failed, [])
 
 

@@ -12,8 +12,9 @@ import fcntl
 import json
 import os
 import socket
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -113,22 +114,37 @@ class Workdir:
             ) from None
 
     @contextmanager
-    def locked(self, purpose: str) -> Iterator[None]:
+    def locked(
+        self, purpose: str, *, patience_s: float = 0.0, on_wait: Callable[[str], None] | None = None
+    ) -> Iterator[None]:
         """Be the only driver of this folder.
 
+        Args:
+            purpose: what for, told to others.
+            patience_s: seconds to wait while another process drives it.
+            on_wait: told once, in a sentence, that it waits and for whom.
+
         Raises:
-            WorkdirBusy: when another process is; nothing was changed.
+            WorkdirBusy: when another process does; nothing was changed.
         """
         with (self.root / ".lock").open("a+", encoding="utf-8") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                handle.seek(0)
-                who = handle.read().strip() or "another process"
-                raise WorkdirBusy(
-                    f"{who} is at work in {self.root}: wait for it, watch it with `harness status`, or use another "
-                    "--workdir"
-                ) from None
+            deadline = time.monotonic() + patience_s
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError:
+                    handle.seek(0)
+                    who = handle.read().strip() or "another process"
+                    if time.monotonic() >= deadline:
+                        raise WorkdirBusy(
+                            f"{who} is at work in {self.root}: wait for it, watch it with `harness status`, or use "
+                            "another --workdir"
+                        ) from None
+                    if on_wait is not None:
+                        on_wait(f"waiting for {who}")
+                        on_wait = None
+                    time.sleep(0.2)
             self.driver.unlink(missing_ok=True)  # of a driver that was killed
             handle.truncate(0)
             since = datetime.now(UTC).strftime("%H:%M:%S UTC")

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,26 @@ def test_what_was_run_last_is_remembered_and_rubbish_is_not_believed(tmp_path: P
     assert workdir.remembered("fig12") == ("fig12", ("shots=1",))
     workdir.experiment("fig12").write_text("{")
     assert workdir.remembered("fig12") is None
+
+
+def test_a_busy_work_folder_is_waited_for_with_patience(tmp_path: Path) -> None:
+    workdir = Workdir(tmp_path)
+    told: list[str] = []
+    with workdir.locked("the first"):
+        with pytest.raises(WorkdirBusy, match="the first"), workdir.locked("a second"):
+            pass
+        released = threading.Event()
+
+        def second() -> None:
+            with Workdir(tmp_path).locked("a second", patience_s=30, on_wait=told.append):
+                released.set()
+
+        thread = threading.Thread(target=second)
+        thread.start()
+        while not told:
+            time.sleep(0.01)
+        assert not released.is_set()
+    thread.join(30)
+    assert released.is_set()
+    assert len(told) == 1
+    assert told[0].startswith("waiting for `the first`")
