@@ -159,7 +159,10 @@ def belongs(attempt: Path, task: str) -> bool:
 
 
 def last_line(path: Path) -> str:
-    """The last line of a log that is not empty, at most LINE characters of it; empty where it cannot be read."""
+    """The last line of a job's log that says why it ended, at most LINE characters; empty where there is none.
+
+    srun, which only repeats that a step has ended, and notices of cancelling are passed over if there is anything else.
+    """
     try:
         with path.open("rb") as source:
             source.seek(max(0, path.stat().st_size - 8192))
@@ -167,7 +170,10 @@ def last_line(path: Path) -> str:
     except OSError:
         return ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:LINE] if lines else ""
+    telling = [
+        line for line in lines if not line.startswith("srun: ") and "CANCELLED AT" not in line
+    ]
+    return (telling or lines or [""])[-1][:LINE]
 
 
 def _of(each: Submission, told: Mapping[str, Told]) -> dict[str, Told]:

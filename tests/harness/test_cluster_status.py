@@ -47,7 +47,9 @@ def test_a_job_that_died_is_told_with_node_signal_last_words_and_what_follows(
         "ExitCode=0:9 NodeList=n3'",
     )
     log = submission.job_log(sent_to, "11_0")
-    log.write_text("task a1[0] has 1 of 1 cells to do\nslurmstepd: error: oom-kill event\n\n")
+    log.write_text(
+        "task a1[0] has 1 of 1 cells to do\nslurmstepd: error: oom-kill event\n\nsrun: error: n3: task 0: Killed\n"
+    )
     told = of_job(work, "11_0")
     assert told["state"] == "failed"
     assert told["detail"] == (

@@ -98,7 +98,7 @@ def test_a_job_that_slurm_kills_for_its_memory_is_told_as_that(
     killed, never_begun = over["open"]
     assert killed["job"]["node"].startswith("tn")
     assert "give it more memory (memory_gb)" in killed["detail"]
-    assert "memory limit" in killed["detail"]
+    assert "Exceeded job memory limit" in killed["detail"]
     assert f"it needs cell {killed['cell']}, which failed" in never_begun["detail"]
 
 
@@ -113,7 +113,7 @@ def test_a_controller_that_goes_away_and_comes_back_loses_nothing(
     try:
         shown = on_slurm("status", "fig12", code=75).stdout
         assert "SLURM could not be asked" in shown
-        refused = on_slurm("run", "fig12", *sets(LONG), "--cluster", "slurm", "--allow-dirty", code=2)  # fmt: skip
+        refused = on_slurm("run", "fig12", *sets(LONG), "--cluster", "slurm", "--allow-dirty", code=1)  # fmt: skip
         assert "try again when SLURM answers" in refused.stderr
         time.sleep(5)
         assert follower.poll() is None

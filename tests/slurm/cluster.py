@@ -274,16 +274,18 @@ PartitionName=low Nodes=ALL MaxTime=INFINITE PriorityTier=1 PreemptMode=REQUEUE 
                 "mariadb-install-db", *fast, "--skip-test-db", "--auth-root-authentication-method=socket",
                 "--auth-root-socket-user=root",
             )  # fmt: skip
-        with (self.folder / "log" / "mariadbd.log").open("ab") as log:
-            subprocess.Popen(
-                ["mariadbd", *fast, "--skip-networking", f"--socket={sock}", "--innodb-buffer-pool-size=64M",
-                 f"--pid-file={self.folder}/run/mariadbd.pid", "--innodb-lock-wait-timeout=900"],
-                env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
+        in_background = 'log="$1"; shift; setsid "$@" >>"$log" 2>&1 &'
+        self._run(
+            "sh", "-c", in_background, "sh", f"{self.folder}/log/mariadbd.log",
+            "mariadbd", *fast, "--skip-networking", f"--socket={sock}", "--innodb-buffer-pool-size=64M",
+            f"--pid-file={self.folder}/run/mariadbd.pid", "--innodb-lock-wait-timeout=900",
+        )  # fmt: skip
         # The database's socket is no setting of slurmdbd.conf: the client library takes it from here.
         ping = ["mariadb", "--no-defaults", f"--socket={sock}", "-e", "select 'up'"]
         self._wait(30, "database", lambda: "up" in self.ask(*ping))
         self._run("slurmdbd", MYSQL_UNIX_PORT=str(sock))
+        # The controller gives up at once if it has never seen the database.
+        self._wait(30, "slurmdbd", lambda: "Cluster" in self.ask("sacctmgr", "show", "cluster"))
 
     def _all_idle(self) -> bool:
         states = self.ask("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split()
