@@ -27,6 +27,7 @@ LIVE = WAITING | {
 """States of a job that may still do something."""
 TIMEOUT_S = 60.0
 _TASK = re.compile(r"\d+(_\d+)?$")
+_RANGE = re.compile(r"(\d+)(?:-(\d+))?$")
 _STATE = re.compile(r"[A-Z_]+$")
 
 
@@ -117,8 +118,10 @@ def _from_accounting(tasks: Collection[str], name: str) -> dict[str, Told]:
         task, _, step = parts[0].partition(".")
         if step and state == "OUT_OF_MEMORY":
             out_of_memory.add(task)  # the job itself is only FAILED then
-        elif not step and task in tasks and parts[4] == name:
-            found[task] = Told(state=state, node=parts[2], exit=_exit(parts[3]), name=name)
+        elif not step and parts[4] == name:
+            node = "" if parts[2] == "None assigned" else parts[2]
+            told = Told(state=state, node=node, exit=_exit(parts[3]), name=name)
+            found.update(dict.fromkeys(_meant(task, tasks), told))
     for task in out_of_memory & found.keys():
         found[task] = replace(found[task], state="OUT_OF_MEMORY")
     return found
@@ -135,12 +138,28 @@ def _from_controller(job: str, tasks: Collection[str], name: str) -> dict[str, T
         index = told.get("ArrayTaskId", "")
         task = f"{told.get('ArrayJobId', '')}_{index}" if index else told.get("JobId", "")
         state = told.get("JobState", "")
-        if task in tasks and told.get("JobName") == name and _STATE.match(state):
+        if told.get("JobName") == name and _STATE.match(state):
             node = told.get("NodeList", "").replace("(null)", "")
             reason = _reason(told.get("Reason", ""))
             exit_ = _exit(told.get("ExitCode", ""))
-            found[task] = Told(state=state, node=node, reason=reason, exit=exit_, name=name)
+            ended_so = Told(state=state, node=node, reason=reason, exit=exit_, name=name)
+            found.update(dict.fromkeys(_meant(task, tasks), ended_so))
     return found
+
+
+def _meant(listed: str, tasks: Collection[str]) -> list[str]:
+    """Those of some tasks that a listing means by `12_3`, or by `12_[0-2,5%4]`: tasks that never began share a line."""
+    if listed in tasks:
+        return [listed]
+    job, _, indices = listed.replace("[", "").replace("]", "").partition("_")
+    ranges = [_RANGE.match(each) for each in indices.partition("%")[0].split(",")]
+    bounds = [(int(r[1]), int(r[2] or r[1])) for r in ranges if r]
+    return [
+        task
+        for task in tasks
+        if task.partition("_")[0] == job
+        and any(first <= int(task.partition("_")[2] or -1) <= last for first, last in bounds)
+    ]
 
 
 def _exit(text: str) -> str:

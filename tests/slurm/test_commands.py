@@ -104,6 +104,19 @@ def test_out_of_memory_shows_on_a_step_only_and_is_told_of_the_task(fake: Fakes)
     assert queue.ended({"7_0"}, "ours")["7_0"].state == "OUT_OF_MEMORY"
 
 
+@pytest.mark.parametrize(
+    ("listed", "meant"),
+    [("7_[0-1,5%2]", {"7_0", "7_1", "7_5"}), ("7_[3]", {"7_3"}), ("7_[0-9]", {"7_0", "7_1", "7_3", "7_5"}), ("8_[0-1]", set()), ("7_[x-]", set()), ("7", set())],
+)  # fmt: skip
+def test_tasks_that_never_began_share_a_line(fake: Fakes, listed: str, meant: set[str]) -> None:
+    fake("sacct", f"echo '{listed}|CANCELLED by 0|None assigned|0:0|ours'")
+    assert set(queue.ended({"7_0", "7_1", "7_3", "7_5"}, "ours")) == meant
+    fake("sacct", "exit 1")
+    index = listed.partition("_")[2].strip("[]")
+    fake("scontrol", f"echo 'JobId=99 ArrayJobId={listed[0]} ArrayTaskId={index} JobName=ours JobState=CANCELLED'")  # fmt: skip
+    assert set(queue.ended({"7_0", "7_1", "7_3", "7_5"}, "ours")) == meant
+
+
 def test_without_accounting_the_controller_tells_how_a_task_ended(fake: Fakes) -> None:
     fake(
         "scontrol",
