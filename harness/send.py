@@ -209,6 +209,8 @@ def send(
                     "requeue": cluster.requeue,
                 },
             )
+            # A driver that dies between the two leaves a job whose id nobody wrote down; its name finds it again.
+            replace(queued, pending=array.name).write()
             ids[array.name] = sbatch.submit(request)
             for index, task in enumerate(array.tasks):
                 cells.update((key, f"{ids[array.name]}_{index}") for key in task)
@@ -218,5 +220,6 @@ def send(
     except SubmissionRefused as error:
         if not ids:
             raise
+        queued.write()
         return queued, str(error)
     return queued, ""

@@ -70,12 +70,9 @@ class Sent:
 
 def look(workdir: Workdir) -> dict[str, Sent]:
     """Every cell that was ever sent from a work folder and has no result yet, by key; its live job, or else its last."""
-    submissions = submission.read_all(workdir)
-    open_cells = {
-        each.folder: {key: task for key, task in each.cells.items() if not _answered(workdir, key)}
-        for each in submissions
-    }
-    submissions = [each for each in submissions if open_cells[each.folder]]
+    submissions = [
+        each for each in submission.read_all(workdir) if each.pending or _open(workdir, each.cells)
+    ]
     if not submissions:
         return {}
     try:
@@ -84,16 +81,13 @@ def look(workdir: Workdir) -> dict[str, Sent]:
         return {
             key: Sent(task=task, no_answer=str(error), folder=each.folder)
             for each in submissions
-            for key, task in open_cells[each.folder].items()
+            for key, task in _open(workdir, each.cells).items()
         }
     found: dict[str, Sent] = {}
     for each in submissions:
         ours = _of(each, told)
-        over = {
-            task
-            for task in open_cells[each.folder].values()
-            if task not in ours or not ours[task].live
-        }
+        open_cells = _open(workdir, {**each.cells, **_adopted(each, ours)})
+        over = {task for task in open_cells.values() if task not in ours or not ours[task].live}
         for task, end in queue.ended(over, each.job_name).items():
             # Accounting lags behind, so squeue's state counts; the others say with which exit code, and where.
             seen = ours.get(task)
@@ -103,7 +97,7 @@ def look(workdir: Workdir) -> dict[str, Sent]:
                     reason=end.reason or (seen.reason if seen else ""),
                     node=end.node or (seen.node if seen else ""),
                 )
-        for key, task in open_cells[each.folder].items():
+        for key, task in open_cells.items():
             if key not in found or not found[key].live:
                 found[key] = Sent(task=task, told=ours.get(task), folder=each.folder)
     return found
@@ -180,5 +174,19 @@ def _of(each: Submission, told: Mapping[str, Told]) -> dict[str, Told]:
     return {task: of for task, of in told.items() if of.name == each.job_name}
 
 
-def _answered(workdir: Workdir, key: str) -> bool:
-    return workdir.accepted(key).exists()
+def _open(workdir: Workdir, cells: Mapping[str, str]) -> dict[str, str]:
+    return {key: task for key, task in cells.items() if not workdir.accepted(key).exists()}
+
+
+def _adopted(each: Submission, ours: Mapping[str, Told]) -> dict[str, str]:
+    """Cells of an array that was queued by a driver that died before it could write down the id."""
+    known = {task.partition("_")[0] for task in each.tasks}
+    unknown = {task.partition("_")[0] for task in ours} - known
+    if not each.pending or len(unknown) != 1:
+        return {}
+    try:
+        tasks = submission.tasks_of(each.folder, each.pending)
+    except (OSError, ValueError, KeyError):
+        return {}
+    (job,) = unknown
+    return {key: f"{job}_{index}" for index, task in enumerate(tasks) for key in task}

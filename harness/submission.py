@@ -2,7 +2,7 @@
 
 submissions/<id>/order.json       what the tasks' workers are told
 submissions/<id>/<array>.json     the cells of each task of an array
-submissions/<id>/submission.json  which cell went into which job: written when the jobs are queued
+submissions/<id>/submission.json  which cell went into which job: written before and after each array is queued
 submissions/<id>/left/<job>       made by a job's processes that saved and left because they were asked to
 submissions/<id>/cancelled        made by `harness cancel`: no job of it asks to be run again
 submissions/<id>/logs/            what the jobs said outside any cell, and the scripts that sbatch was given
@@ -33,6 +33,8 @@ class Submission:
     """SLURM's id of the array task (such as 12_3) by the key of a cell."""
     closing: str = ""
     """The job that draws the report at the end."""
+    pending: str = ""
+    """The array whose submission began and is not known to have ended: it may be in the queue, under an unknown id."""
 
     @property
     def job_name(self) -> str:
@@ -55,9 +57,20 @@ class Submission:
             "experiment": self.experiment,
             "cells": dict(self.cells),
             "closing": self.closing,
+            "pending": self.pending,
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         files.write_json(self.folder / NAME, content)
+
+
+def tasks_of(folder: Path, array: str) -> list[list[str]]:
+    """The cells of each task of an array, by key.
+
+    Raises:
+        OSError, ValueError, KeyError: when its file cannot be read.
+    """
+    content = json.loads((folder / f"{array}.json").read_bytes())
+    return [[str(key) for key in task] for task in content["tasks"]]
 
 
 def job_name(experiment: str, folder: Path) -> str:
@@ -93,6 +106,7 @@ def read_all(workdir: Workdir) -> list[Submission]:
                     experiment=str(content["experiment"]),
                     cells={str(key): str(task) for key, task in content["cells"].items()},
                     closing=str(content["closing"]),
+                    pending=str(content.get("pending", "")),
                 )
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

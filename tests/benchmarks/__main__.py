@@ -140,6 +140,10 @@ def main() -> None:
         command(["--help"], ["-c", "import click"]),
         command(["list"], ["-c", "import click"]),
         command(["run", "fig12", "--dry-run"], ["-c", "import click"]),
+        command(
+            ["run", "fig12", "--set", "resamples=556", "--cluster", "slurm", "--dry-run"],
+            ["-m", "harness", "run", "fig12", "--dry-run"],
+        ),
     ]
     torch.distributed.destroy_process_group()
     write = sys.stdout.write

@@ -123,6 +123,22 @@ def test_a_local_run_does_not_compute_what_the_cluster_has_in_hand(
     assert not (work / "runs").exists()
 
 
+def test_an_array_is_found_again_whose_driver_died_while_it_was_sent(work: Path) -> None:
+    """Sbatch took the first array, and the driver was killed before it knew the id."""
+    dies = f"echo $$ > {work.parent}/n; kill -9 $PPID; sleep 60"
+    write_command(work.parent / "bin" / "sbatch", dies)
+    harness = Harness(work)
+    killed = harness("run", "fig12", *tiny(), "--cluster", "slurm", "--allow-dirty", code=None)
+    assert killed.returncode == -9
+    say(work, "10_0|PENDING||Resources|NAME")
+    states = [each["state"] for each in opened(work)]
+    assert states.count("waiting") == 8  # the array of cells without needs
+    assert {each["job"]["id"] for each in opened(work) if "job" in each} == {"10_0"}
+    write_command(work.parent / "bin" / "sbatch", "echo Submitted batch job 20")
+    again = content(run(work, "--allow-dirty", "--json"))
+    assert (again["sent"], again["in_hand"]) == (NUM_CELLS - 8, 8)
+
+
 def test_a_cell_that_was_never_begun_shows_what_its_job_said(work: Path, sent_to: Path) -> None:
     say(work, "11_0|FAILED|n3|NonZeroExitCode|NAME")
     cell = of_job(work, "11_0")["cell"]
