@@ -49,9 +49,8 @@ def draw_blocks(
     pieces, labels = [], []
     for index, fraction in zip(which[rows], where[rows], strict=True):
         video = videos[int(index)]
-        frames_TD = subset.dataset.frames(video)
-        start = int(fraction * max(1, len(frames_TD) - block + 1))
-        pieces.append(videoeval.read_block(frames_TD, start, block))
+        start = int(fraction * max(1, video.num_frames - block + 1))
+        pieces.append(videoeval.hold(subset.dataset.window(video, start, block), block))
         labels.append(video.label)
     return np.stack(pieces, axis=1), np.array(labels, dtype=np.int64)
 

@@ -62,11 +62,15 @@ def block_starts(num_frames: int, *, block: int, stride: int) -> range:
 
 def read_block(frames_TD: np.ndarray, start: int, block: int) -> np.ndarray:
     """Frames start .. start + block of a video, (block, D); a short video's last frame is held."""
-    piece = frames_TD[start : start + block]
-    if len(piece) == block:
-        return piece
-    held = np.repeat(piece[-1:], block - len(piece), axis=0)
-    return np.concatenate([piece, held])
+    return hold(frames_TD[start : start + block], block)
+
+
+def hold(piece_TD: np.ndarray, block: int) -> np.ndarray:
+    """A piece of a video as a block, (block, D): the last frame of one that is too short is held to the end."""
+    if len(piece_TD) == block:
+        return piece_TD
+    held = np.repeat(piece_TD[-1:], block - len(piece_TD), axis=0)
+    return np.concatenate([piece_TD, held])
 
 
 def chunk_of(videos: Sequence[Video], chunk: int, size: int) -> Sequence[Video]:

@@ -31,12 +31,26 @@ class Dataset(Protocol):
     """
 
     version: ClassVar[int]
-    name: ClassVar[str]
-    classes: ClassVar[tuple[str, ...]]
-    splits: ClassVar[tuple[int, ...]]
-    frame_size: ClassVar[int]
-    output: ClassVar[Literal["logistic", "linear"]]
-    """The decoders' output units: logistic for frames in [0, 1], linear for anything else."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by label."""
+
+    @property
+    def splits(self) -> tuple[int, ...]:
+        """Numbers of the official splits."""
+
+    @property
+    def frame_size(self) -> int:
+        """Numbers of a frame."""
+
+    @property
+    def output(self) -> Literal["logistic", "linear"]:
+        """The decoders' output units: logistic for frames in [0, 1], linear for anything else."""
 
     def __hash__(self) -> int:
         """Datasets are values: lists and subsets are remembered by them."""
@@ -49,6 +63,9 @@ class Dataset(Protocol):
 
     def frames(self, video: Video) -> np.ndarray:
         """All frames of a labelled video, float32 (T, frame_size)."""
+
+    def window(self, video: Video, start: int, num_frames: int) -> np.ndarray:
+        """Frames start .. start + num_frames of a labelled video, as far as it has them, float32 (<= num_frames, frame_size)."""
 
     def unlabelled(self, seed: int, indices: Sequence[int], num_frames: int) -> np.ndarray:
         """Unlabelled sequences by index, float32 (T, B, frame_size): a pure function of (seed, index)."""

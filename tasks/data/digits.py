@@ -227,6 +227,11 @@ class Digits:
         """All frames of a labelled video, (T, 400)."""
         return _scaled(all_frames()[video.id].reshape(video.num_frames, self.frame_size))
 
+    def window(self, video: Video, start: int, num_frames: int) -> NDArray[np.float32]:
+        """A piece of a labelled video, (at most num_frames, 400)."""
+        piece_TYX = all_frames()[video.id][start : start + num_frames]
+        return _scaled(piece_TYX.reshape(len(piece_TYX), self.frame_size))
+
     def unlabelled(self, seed: int, indices: Sequence[int], num_frames: int) -> NDArray[np.float32]:
         """Unlabelled sequences by index, (T, B, 400)."""
         frames_BTYX = unlabelled(seed, indices, num_frames)
