@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
@@ -28,8 +29,8 @@ MAX_SHORTFALL = 1
 """Frames that a whole file may lack of what its container claims: many writers count one too many."""
 
 _FILLER_BYTES = 1
-"""AVI writers fill the delay of an encoder with B-frames by packets of at most one byte, which show nothing new;
-the container counts them as frames, and no frame is lost when none comes out."""
+"""AVI writers fill gaps, and the delay of an encoder with B-frames, by packets of at most one byte, which show nothing
+new; the container counts them as frames, and no frame is lost when none comes out."""
 
 
 class UnreadableVideo(ValueError):
@@ -91,11 +92,17 @@ def _decode_all(container: InputContainer, stream: VideoStream) -> Examined:
     last: VideoFrame | None = None
     size = (0, 0)
     rotation = 0
+    fills, before = container.format.name == "avi", -1
     try:
         for packet in container.demux(stream):
             corrupt_packets += packet.is_corrupt
-            # The packet that flushes the decoder at the end is empty and has no time.
-            filler += packet.size <= _FILLER_BYTES and packet.dts is not None
+            if fills and packet.dts is not None:
+                # Time counts frames in an AVI, and empty packets pass without being seen.
+                filler += max(0, packet.dts - before - 1)
+                before = packet.dts
+                if _is_filler(packet):
+                    filler += 1
+                    continue
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
@@ -184,7 +191,10 @@ def _read(path: Path, size: tuple[int, int] | None) -> Iterator[NDArray[np.uint8
             scale = VideoReformatter().reformat  # one for all frames: it keeps its tables
             rows = columns = None
             quarters = 0
+            fills = container.format.name == "avi"
             for packet in container.demux(stream):
+                if fills and _is_filler(packet):
+                    continue
                 for frame in packet.decode():
                     if not shown:
                         quarters = round(frame.rotation / 90) % 4
@@ -215,6 +225,12 @@ def _prepare(stream: VideoStream) -> bool:
         return False
     context.thread_count = 1
     return True
+
+
+def _is_filler(packet: Packet) -> bool:
+    """Whether a packet of an AVI shows nothing new. In other containers one byte may well show a frame."""
+    # The packet that flushes the decoder at the end is empty and has no time.
+    return packet.size <= _FILLER_BYTES and packet.dts is not None
 
 
 def _claimed_seconds(container: InputContainer, stream: VideoStream) -> float:
