@@ -88,7 +88,7 @@ def data() -> None:
 @click.option(
     "--partial",
     is_flag=True,
-    help="Let ucf101 or hmdb51 be a part of the official set: missing files are left out, counts are not checked.",
+    help="With --lists: let the set be a part of them. Missing files are left out, counts are not checked.",
 )
 @options("json")
 def index(
@@ -122,6 +122,8 @@ def index(
                 "say where labels come from, by exactly one of --lists DIR, --labels by-folder, "
                 "--labels FILE.csv and --unlabelled"
             )
+        if partial and not lists:
+            raise UsageError("--partial has no effect without --lists: leave it out")
         if official_counts(name) and not lists:
             raise UsageError(
                 f"{name} is the name of an official set: give its lists by --lists DIR, or choose another name"
@@ -136,11 +138,11 @@ def index(
                 raise UsageError(f"--videos {videos_dir} holds no videos (.avi, .mp4, .mkv ...)")
             sheet = _sheet(files, lists, labels, groups)
             rule = _rule(sheet, splits, test_share, seed)
-            sheet = rule.apply(sheet) if rule else sheet
+            planned = rule.apply(sheet) if rule else sheet
         except ValueError as error:
             raise UsageError(str(error)) from None
         matched = match(sheet, files)
-        problems = check_before(name, sheet, matched, partial=partial)
+        problems = check_before(name, planned, matched, partial=partial)
         if problems:
             _refuse(
                 name,
@@ -161,7 +163,9 @@ def index(
         if blocking and not skip_bad:
             count = f"{len(blocking)} of {len(sheet.entries)} videos are missing or damaged"
             _refuse(name, [count], findings, "mend them, or leave them out by --skip-bad", as_json)
-        made, problems = assemble(name, videos_dir, sheet, matched, surveyed, partial=partial)
+        made, problems = assemble(
+            name, videos_dir, sheet, matched, surveyed, rule=rule, partial=partial
+        )
         if problems:
             _refuse(name, problems, findings, _way_out(name, partial), as_json)
         path = made.write(folder)

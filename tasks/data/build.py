@@ -192,12 +192,13 @@ def assemble(
     matched: Matched,
     surveyed: Mapping[str, Surveyed],
     *,
+    rule: Rule | None,
     partial: bool,
 ) -> tuple[Index, tuple[str, ...]]:
     """The index of what is there and whole, and what `check` says of it.
 
-    Videos that are missing, unreadable or damaged leave the lists as well. A class of a partial set goes when none of its
-    videos is left, and the classes after it move up.
+    Videos that are missing, unreadable or damaged leave the lists as well; a rule, if there is one, makes its splits of
+    those that are left. A class of a partial set goes when none of its videos is left, and the classes after it move up.
     """
     findings = find_faults(matched, surveyed)
     bad = {each.path for each in findings.bad}
@@ -206,6 +207,12 @@ def assemble(
         for entry in sheet.entries
         if entry.id in matched.paths and matched.paths[entry.id] not in bad
     ]
+    broken: list[str] = []
+    if rule:
+        try:
+            sheet = rule.apply(replace(sheet, entries=tuple(kept)))
+        except ValueError as error:
+            broken.append(str(error))
     labels = list(range(len(sheet.classes)))
     notes = list(sheet.notes)
     if partial:
@@ -221,7 +228,7 @@ def assemble(
             )
     if findings.bad:
         notes.append(
-            f"left out: {len(findings.bad)} of {len(sheet.entries)} videos, missing or damaged"
+            f"left out: {len(findings.bad)} of {len(kept) + len(findings.bad)} videos, missing or damaged"
         )
     ids = {entry.id for entry in kept}
     index = Index(
@@ -244,7 +251,7 @@ def assemble(
         left_out=findings.bad,
         notes=tuple(notes),
     )
-    return index, check(index)
+    return index, (*broken, *check(index))
 
 
 def _video(entry: Entry, labels: Sequence[int], path: str, seen: Surveyed) -> IndexedVideo:

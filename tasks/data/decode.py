@@ -227,7 +227,7 @@ def _prepare(stream: VideoStream) -> bool:
     return True
 
 
-def _is_filler(packet: Packet) -> bool:
+def _is_filler(packet: Packet[VideoStream]) -> bool:
     """Whether a packet of an AVI shows nothing new. In other containers one byte may well show a frame."""
     # The packet that flushes the decoder at the end is empty and has no time.
     return packet.size <= _FILLER_BYTES and packet.dts is not None

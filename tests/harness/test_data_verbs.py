@@ -247,6 +247,7 @@ def test_an_interrupted_indexing_continues(
             ("--labels", "by-folder", "--splits", "leave-one-group-out", "--seed", "1"),
             "--seed has no effect beside --splits leave-one-group-out",
         ),
+        (("--unlabelled", "--partial"), "--partial has no effect without --lists"),
         (("--labels", "by-folder", "--groups", "("), "is no regular expression"),
         (("--labels", "by-folder", "--test-share", "1"), "test-share"),
     ],
