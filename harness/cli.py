@@ -21,6 +21,7 @@ from harness.answers import (
     sentences,
     workdir_at,
 )
+from harness.data_verbs import data
 from harness.source import UsageError
 from harness.words import OneOf, Place, Verbs, options
 
@@ -47,6 +48,9 @@ def cli() -> None:
     harness status fig12          what is done, running, waiting, failed, missing
     harness ui                    compare cells in MLflow
     """
+
+
+cli.add_command(data)
 
 
 @cli.command("list")

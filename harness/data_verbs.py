@@ -1,0 +1,346 @@
+"""`harness data`: index a folder of videos, verify it, list what there is.
+
+Words become objects here; the work is in `tasks.data`, what people read is in `harness.data_show`.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.answers import EXIT_FAILED, print_json, say, sentences
+from harness.source import UsageError
+from harness.words import Verbs, options
+
+if TYPE_CHECKING:
+    from tasks.data.build import Matched, Rule
+    from tasks.data.sheet import Sheet
+    from tasks.data.survey import Surveyed
+
+MEMORY = "examined.json"
+"""Beside the index: what decoding found, so that no file is decoded twice."""
+
+LEAVE_ONE_OUT = "leave-one-group-out"
+
+
+@click.group(cls=Verbs)
+def data() -> None:
+    r"""Index folders of videos, verify them, list them.
+
+    They lie under $HARNESS_DATA (./data without it), a folder a set.
+
+    \b
+    harness data index ucf101 --videos UCF-101 --lists ucfTrainTestlist
+    harness data index mine --videos clips --labels by-folder
+    harness data verify ucf101
+    harness data list
+    """
+
+
+@data.command()
+@click.argument("name", metavar="NAME")
+@click.option(
+    "--videos",
+    "videos_dir",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the video files, which stay where they are.",
+)
+@click.option(
+    "--lists",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the official lists of UCF-101 or HMDB-51: labels, groups and splits.",
+)
+@click.option(
+    "--labels",
+    metavar="by-folder|FILE.csv",
+    help="Labels by the first folder of a file's path, or by a CSV file (video,label[,group][,split1,split2...]).",
+)
+@click.option("--unlabelled", is_flag=True, help="Videos without labels, to pretrain on.")
+@click.option(
+    "--groups",
+    metavar="REGEX",
+    help=r"Videos of one source, by file name: --groups 'g(\d+)'. They never cross a split.",
+)
+@click.option(
+    "--splits",
+    metavar=f"N|{LEAVE_ONE_OUT}",
+    help="Draw N splits by group, or test on each group once.  [default: 3, where no list says them]",
+)
+@click.option(
+    "--test-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Part of each class to test on, in drawn splits.  [default: 0.3]",
+)
+@click.option("--seed", type=int, help="Of drawn splits.  [default: 0]")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Files decoded at once.  [default: one a core]"
+)
+@click.option(
+    "--skip-bad", is_flag=True, help="Leave out missing and damaged files, and record that."
+)
+@click.option(
+    "--partial",
+    is_flag=True,
+    help="With --lists: let the set be a part of them. Missing files are left out, counts are not checked.",
+)
+@options("json")
+def index(
+    name: str,
+    videos_dir: Path,
+    lists: Path | None,
+    labels: str | None,
+    unlabelled: bool,
+    groups: str | None,
+    splits: str | None,
+    test_share: float | None,
+    seed: int | None,
+    jobs: int | None,
+    skip_bad: bool,
+    partial: bool,
+    as_json: bool,
+) -> None:
+    """Decode every video of a folder once and write down what is there: NAME is what tasks will call it.
+
+    Files that are missing, unreadable or damaged are all listed, and then nothing is written, unless --skip-bad.
+    """
+    with sentences():
+        from tasks.data.build import assemble, check_before, find_faults, match
+        from tasks.data.lists import official_counts
+        from tasks.data.root import folder_of
+        from tasks.data.survey import find_videos
+
+        sources = [bool(lists), bool(labels), unlabelled]
+        if sum(sources) != 1:
+            raise UsageError(
+                "say where labels come from, by exactly one of --lists DIR, --labels by-folder, "
+                "--labels FILE.csv and --unlabelled"
+            )
+        if partial and not lists:
+            raise UsageError("--partial has no effect without --lists: leave it out")
+        if official_counts(name) and not lists:
+            raise UsageError(
+                f"{name} is the name of an official set: give its lists by --lists DIR, or choose another name"
+            )
+        videos_dir = videos_dir.expanduser()
+        if not videos_dir.is_dir():
+            raise UsageError(f"--videos {videos_dir} is no folder")
+        try:
+            folder = folder_of(name)
+            files = find_videos(videos_dir)
+            if not files:
+                raise UsageError(f"--videos {videos_dir} holds no videos (.avi, .mp4, .mkv ...)")
+            sheet = _sheet(files, lists, labels, groups)
+            rule = _rule(sheet, splits, test_share, seed)
+            planned = rule.apply(sheet) if rule else sheet
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        matched = match(sheet, files)
+        problems = check_before(name, planned, matched, partial=partial)
+        if problems:
+            _refuse(
+                name,
+                problems,
+                None,
+                f"{_way_out(name, partial)}; no video was decoded yet",
+                as_json,
+            )
+        surveyed = _survey(name, videos_dir, matched, folder / MEMORY, jobs or _cores())
+        findings = find_faults(matched, surveyed)
+        if not as_json:
+            from harness.data_show import show_findings
+
+            show_findings(findings, list_missing=not partial)
+        blocking = (*findings.unreadable, *findings.damaged)
+        if findings.missing and not partial:
+            blocking = findings.bad
+        if blocking and not skip_bad:
+            count = f"{len(blocking)} of {len(sheet.entries)} videos are missing or damaged"
+            _refuse(name, [count], findings, "mend them, or leave them out by --skip-bad", as_json)
+        made, problems = assemble(
+            name, videos_dir, sheet, matched, surveyed, rule=rule, partial=partial
+        )
+        if problems:
+            _refuse(name, problems, findings, _way_out(name, partial), as_json)
+        path = made.write(folder)
+        from harness.data_show import show_index, summary
+
+        if as_json:
+            from harness.data_show import as_data
+
+            print_json({**summary(made), **as_data(findings), "problems": [], "index": str(path)})
+        else:
+            show_index(made, path)
+
+
+def _sheet(
+    files: Sequence[str], lists: Path | None, labels: str | None, groups: str | None
+) -> "Sheet":
+    """What lists, folders or a CSV file say."""
+    from tasks.data import labels as labelling
+    from tasks.data.lists import read_lists
+
+    if lists:
+        if groups:
+            raise UsageError("--groups has no effect beside --lists, whose names say the groups")
+        return read_lists(lists.expanduser())
+    if labels is None:
+        sheet = labelling.unlabelled(files)
+    elif labels == "by-folder":
+        sheet = labelling.by_folder(files)
+    elif labels.lower().endswith(".csv"):
+        path = Path(labels).expanduser()
+        if not path.is_file():
+            raise UsageError(f"--labels {path}: there is no such file")
+        sheet = labelling.from_csv(path)
+    else:
+        raise UsageError(f"--labels {labels}: use by-folder, or the name of a CSV file (.csv)")
+    return labelling.with_groups(sheet, groups) if groups else sheet
+
+
+def _rule(
+    sheet: "Sheet", splits: str | None, test_share: float | None, seed: int | None
+) -> "Rule | None":
+    """The rule that makes the splits; None where lists say them, or nothing is labelled."""
+    from tasks.data.build import Rule
+
+    given = [
+        word
+        for word, value in (("--splits", splits), ("--test-share", test_share), ("--seed", seed))
+        if value is not None
+    ]
+    if sheet.splits or not sheet.classes:
+        if given:
+            why = "the lists say the splits" if sheet.splits else "no video is labelled"
+            raise UsageError(f"{given[0]} has no effect, as {why}: leave it out")
+        return None
+    if splits == LEAVE_ONE_OUT:
+        if len(given) > 1:
+            raise UsageError(f"{given[1]} has no effect beside --splits {LEAVE_ONE_OUT}")
+        return Rule(leave_one_group_out=True)
+    if splits is not None and not (splits.isascii() and splits.isdigit() and int(splits)):
+        raise UsageError(f"--splits {splits}: use a number from 1, or {LEAVE_ONE_OUT}")
+    return Rule(
+        num_splits=int(splits or 3),
+        test_share=0.3 if test_share is None else test_share,
+        seed=seed or 0,
+    )
+
+
+def _survey(
+    name: str, videos_dir: Path, matched: "Matched", memory: Path, jobs: int
+) -> "dict[str, Surveyed]":
+    from harness.data_show import Progress
+    from tasks.data.survey import survey
+
+    found = {}
+    files = sorted(matched.paths.values())
+    with (
+        Progress(name, len(files), "videos decoded") as progress,
+        closing(survey(videos_dir, files, memory=memory, jobs=jobs)) as answers,
+    ):
+        for path, seen in answers:
+            found[path] = seen
+            progress.advance()
+    return found
+
+
+def _refuse(
+    name: str, problems: Sequence[str], findings: object, advice: str, as_json: bool
+) -> None:
+    """Say all that is wrong, write nothing, and leave."""
+    from harness.data_show import as_data
+    from tasks.data.build import Findings
+
+    if as_json:
+        found = as_data(findings) if isinstance(findings, Findings) else {}
+        print_json({"name": name, **found, "problems": list(problems), "index": None})
+    else:
+        for problem in problems:
+            say(f"- {problem}")
+    say(f"harness: no index of {name} is written: {advice}")
+    sys.exit(EXIT_FAILED)
+
+
+def _way_out(name: str, partial: bool) -> str:
+    from tasks.data.lists import official_counts
+
+    if official_counts(name) and not partial:
+        return f"mend the lists or the folder, or take a part of {name} by --partial"
+    return "mend the lists or the folder"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@data.command()
+@click.argument("name", metavar="NAME")
+@click.option("--full", is_flag=True, help="Compare checksums too, which reads every file.")
+@options("json")
+def verify(name: str, full: bool, as_json: bool) -> None:
+    """Look whether the files of an indexed set are still there and of the same size. Exit code 1 if not."""
+    with sentences():
+        from harness.data_show import Progress
+        from tasks.data.index import read
+        from tasks.data.verify import verify_videos
+
+        try:
+            found = read(name)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        problems = []
+        with Progress(name, len(found.videos), "files verified") as progress:
+            for _, problem in verify_videos(found, full=full):
+                progress.advance()
+                if problem:
+                    problems.append(problem)
+        if as_json:
+            print_json(
+                {"name": name, "videos": len(found.videos), "full": full, "problems": problems}
+            )
+        else:
+            for problem in problems:
+                say(f"- {problem}")
+            what = "are there, with their checksums" if full else "are there, of the right sizes"
+            click.echo(
+                f"{name}: {len(found.videos) - len(problems)} of {len(found.videos)} files {what}"
+            )
+        if problems:
+            sys.exit(EXIT_FAILED)
+
+
+@data.command("list")
+@options("json")
+def list_(as_json: bool) -> None:
+    """List the indexed sets: videos, classes, splits, frames, hours, what was left out, and their features."""
+    with sentences():
+        from harness.data_show import show_sets, summary
+        from tasks.data.index import FILE, NoIndex, read_from
+        from tasks.data.root import data_root
+
+        root = data_root()
+        rows, problems = [], []
+        for path in sorted(root.glob(f"*/{FILE}")):
+            try:
+                found = read_from(path.parent)
+            except NoIndex as error:
+                problems.append(str(error))
+                continue
+            stores = (each for each in path.parent.glob("percepts/*") if each.is_dir())
+            features = sorted(each.name for each in stores if not each.name.startswith("."))
+            rows.append({**summary(found), "features": features})
+        if as_json:
+            print_json({"root": str(root), "sets": rows, "problems": problems})
+        else:
+            show_sets(root, rows)
+            for problem in problems:
+                say(f"- {problem}")
+        if problems:
+            sys.exit(EXIT_FAILED)
