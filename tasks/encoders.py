@@ -134,18 +134,25 @@ def own(factory: Callable[..., nn.Module], **arguments: Any) -> Own:
     """
     return Own(
         name=factory.__name__,
-        code=_code_identity(factory),
+        code=code_identity(factory, "encoder"),
         arguments=tuple(sorted(arguments.items())),
         factory=factory,
     )
 
 
-def _code_identity(factory: Callable[..., Any]) -> str:
-    """The sha256 of everything in the user's folder that the encoder is made of.
+def code_identity(factory: Callable[..., Any], role: str) -> str:
+    """The sha256 of everything in the user's folder that a module of theirs is made of.
 
     That is: the factory and every top-level name of its file that it uses, directly or through others, as
     syntax trees (comments and layout do not count), and the whole of every module beside it that these
     import, and that those import. Packages from elsewhere are recorded with the run, not here.
+
+    Args:
+        factory: a class or function at the top level of a Python file.
+        role: what messages call it, such as "encoder".
+
+    Raises:
+        ValueError: when its source cannot be read, or it is not defined at the top level.
     """
     name = getattr(factory, "__name__", repr(factory))
     try:
@@ -153,7 +160,7 @@ def _code_identity(factory: Callable[..., Any]) -> str:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (TypeError, OSError) as error:
         raise ValueError(
-            f"the source of the encoder {name} cannot be read ({error}): define it in a Python file, so that a change "
+            f"the source of the {role} {name} cannot be read ({error}): define it in a Python file, so that a change "
             "of its code makes a new cell"
         ) from error
     defined: defaultdict[str, list[ast.stmt]] = defaultdict(list)
@@ -162,7 +169,7 @@ def _code_identity(factory: Callable[..., Any]) -> str:
             defined[bound].append(statement)
     if name not in defined or factory.__qualname__ != name:
         raise ValueError(
-            f"the encoder {factory.__qualname__} is not defined at the top level of {path.name}: define it there as a "
+            f"the {role} {factory.__qualname__} is not defined at the top level of {path.name}: define it there as a "
             "class or function, so that a change of its code makes a new cell"
         )
     wanted, taken = [name, "*"], set[str]()

@@ -1,0 +1,200 @@
+"""Weights from files: .pth and .pt of torch, .safetensors, and .npz of arrays.
+
+A file fits whole or is refused, with what is wrong in one sentence; nothing in it is ever executed. Where the
+model lies on torch's meta device, it takes the file's tensors as they are, and is never filled at random first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.convnets import SqueezeNet
+from models.percepts import WrappedConvnet
+
+SHOWN = 3
+"""Names that a message lists before it only counts."""
+
+_FIRES: Mapping[str, int] = {
+    "fire2": 3, "fire3": 4, "fire4": 5, "fire5": 7, "fire6": 8, "fire7": 9, "fire8": 10, "fire9": 12,
+}  # fmt: skip
+_FIRE_PARTS: Mapping[str, str] = {"squeeze": "squeeze", "e1": "expand1x1", "e3": "expand3x3"}
+_SQUEEZENET_LAYERS: Mapping[str, str] = {
+    "conv1": "features.0",
+    **{
+        f"{fire}/{theirs}": f"features.{place}.{ours}"
+        for fire, place in _FIRES.items()
+        for theirs, ours in _FIRE_PARTS.items()
+    },
+    "conv10": "classifier.1",
+}
+
+SQUEEZENET_NAMES: Mapping[str, str] = {
+    f"{theirs}/{short}": f"{ours}.{long}"
+    for theirs, ours in _SQUEEZENET_LAYERS.items()
+    for short, long in (("w", "weight"), ("b", "bias"))
+}
+"""Names of SqueezeNet 1.0's arrays in files made from Caffe's layers, and their names here."""
+
+
+class WeightsError(Exception):
+    """A file of weights that cannot be read or does not fit the model."""
+
+
+def load_weights(model: nn.Module, path: Path, *, expect: str | None = None) -> str:
+    """Fill a model from a file.
+
+    Args:
+        model: Its state dict's names and shapes are those the file must have, all of them and no others.
+            Floating-point numbers are turned to the model's precision.
+        path: .pth or .pt (a state dict, or one under "state_dict"), .safetensors or .npz.
+        expect: sha256 that the file must have, checked before anything in it is looked at.
+
+    Returns:
+        sha256 of the file, hex.
+
+    Raises:
+        WeightsError: The file is missing, damaged, of another kind or another content than expected, holds
+            anything but tensors, or does not fit. The model is then as it was.
+    """
+    path = Path(path)
+    reader = _READERS.get(path.suffix)
+    if reader is None:
+        raise WeightsError(
+            f"{path} is no file of weights that can be read: it must end in {', '.join(_READERS)}"
+        )
+    try:
+        with path.open("rb") as source:
+            digest = hashlib.file_digest(source, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"the weights {path} cannot be read ({error.strerror})") from None
+    if expect is not None and digest != expect:
+        raise WeightsError(
+            f"the weights {path} have sha256 {digest[:16]}..., not {expect[:16]}...: it is another file than was asked "
+            "for"
+        )
+    inner = model.module if isinstance(model, WrappedConvnet) else model
+    wanted = inner.state_dict()
+    try:
+        found = reader(path, sum(each.numel() for each in wanted.values()))
+    except WeightsError:
+        raise
+    except Exception as error:
+        # Anything may come out of a parser that is fed garbage; to the user it is all the same.
+        kind = f"{type(error).__name__}: {_first_line(error)}"
+        raise WeightsError(
+            f"{path} is damaged, or no {path.suffix} file of plain tensors ({kind})"
+        ) from error
+    if isinstance(inner, SqueezeNet) and not found.keys().isdisjoint(SQUEEZENET_NAMES):
+        if inner.conv10_padding != 1:
+            raise WeightsError(
+                f"{path} has the weights of Caffe's SqueezeNet, which pads conv10 by 1: build it with conv10_padding=1"
+            )
+        found = {SQUEEZENET_NAMES.get(name, name): value for name, value in found.items()}
+    fitted = _fit(found, wanted, f"{path} does not fit {type(inner).__name__}")
+    inner.load_state_dict(fitted, assign=any(each.is_meta for each in wanted.values()))
+    return digest
+
+
+def _fit(
+    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], complaint: str
+) -> dict[str, Tensor]:
+    """Check names, shapes and values, and give the tensors in the model's precision."""
+    problems = []
+    for what, names in (
+        ("missing", [name for name in wanted if name not in found]),
+        ("unexpected", [name for name in found if name not in wanted]),
+    ):
+        if names:
+            problems.append(f"{len(names)} of its keys are {what} ({_listed(names)})")
+    if problems:
+        raise WeightsError(f"{complaint}: {' and '.join(problems)}")
+    other = [
+        f"{name} is {tuple(found[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in wanted.items()
+        if found[name].shape != value.shape
+    ]
+    if other:
+        raise WeightsError(f"{complaint}: {_listed(other)}")
+    other = [
+        f"{name} is {found[name].dtype} instead of {value.dtype}"
+        for name, value in wanted.items()
+        if found[name].is_floating_point() != value.is_floating_point()
+    ]
+    if other:
+        raise WeightsError(f"{complaint}: {_listed(other)}")
+    other = [name for name, value in found.items() if not torch.isfinite(value).all()]
+    if other:
+        raise WeightsError(f"{complaint}: not every number is finite in {_listed(other)}")
+    return {name: found[name].to(value.dtype) for name, value in wanted.items()}
+
+
+def _listed(words: Sequence[str]) -> str:
+    more = f", and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
+    return ", ".join(words[:SHOWN]) + more
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0].rstrip(".")[:160]
+
+
+def _read_torch(path: Path, limit: int) -> dict[str, Tensor]:
+    # weights_only: an unpickler that knows tensors and plain containers, and calls nothing a file names.
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
+        raise WeightsError(f"{path} holds no state dict: a mapping from names to tensors is wanted")
+    return dict(content)
+
+
+def _read_safetensors(path: Path, limit: int) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def _read_npz(path: Path, limit: int) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    left = limit
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            # The header first: a few bytes can claim, or be unpacked to, more than the machine's memory.
+            with archive.open(member) as source:
+                left -= math.prod(_npy_shape(source))
+            if left < 0:
+                raise WeightsError(
+                    f"{path} does not fit: up to {member} it has {limit - left} numbers, the whole model {limit}"
+                )
+            with archive.open(member) as source:
+                array = np.lib.format.read_array(source, allow_pickle=False)
+            found[member.removesuffix(".npy")] = torch.from_numpy(array)
+    return found
+
+
+def _npy_shape(source: IO[bytes]) -> tuple[int, ...]:
+    version = np.lib.format.read_magic(source)
+    if version != (1, 0):  # of which a header has at most 64 KiB
+        raise ValueError(f"npy version {version} is not read here")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(source)
+    if dtype.kind not in "fiu":
+        raise ValueError(f"an array of {dtype} where numbers are wanted")
+    return tuple(shape)
+
+
+_READERS = {
+    ".pth": _read_torch,
+    ".pt": _read_torch,
+    ".safetensors": _read_safetensors,
+    ".npz": _read_npz,
+}

@@ -1,0 +1,391 @@
+"""Which convnet turns frames into percepts, from which layer, with which weights, after which preprocessing.
+
+A convnet is described by plain values here and built where torch is. The description holds everything that can
+alter a feature, and the weights by their sha256, not by their place: it can be part of a cell's key and of the
+identity of stored features. Shapes: T frames, Y rows, X columns, C channels, B frames at once, D numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from tasks.cell import UNKEYED
+from tasks.encoders import code_identity
+from tasks.task import Value
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from models.percepts import Convnet
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preprocessing:
+    """From frames to what a convnet reads: central crop, order of channels, then (x * scale - mean) / std.
+
+    Raises:
+        ValueError: for a value outside its range.
+    """
+
+    order: Literal["RGB", "BGR", "as given"]
+    """RGB and BGR take RGB frames; "as given" takes any channels, such as stacked flow."""
+    scale: float
+    mean: tuple[float, ...]
+    """In the order that the convnet reads, after scaling; one number serves all channels."""
+    std: tuple[float, ...] = (1.0,)
+    crop: int = 224
+    """Rows and columns in the middle of a frame."""
+
+    def __post_init__(self) -> None:
+        if self.order not in ("RGB", "BGR", "as given"):
+            raise ValueError(f"order={self.order!r}: choose from RGB, BGR, as given")
+        if not self.scale > 0:
+            raise ValueError(f"scale={self.scale}: it must be above 0")
+        if self.crop < 1:
+            raise ValueError(f"crop={self.crop}: it must be at least 1")
+        if not all(each > 0 for each in self.std):
+            raise ValueError(f"std={self.std}: every channel's must be above 0")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if not values or (self.order != "as given" and len(values) not in (1, 3)):
+                raise ValueError(f"{name}={values}: give one number, or one for each channel")
+
+    def prepare(self, frames_TYXC: np.ndarray) -> np.ndarray:
+        """Crop, order and scale frames.
+
+        Args:
+            frames_TYXC: RGB frames, uint8 (T, Y, X, 3); "as given" takes any C, and float32 too. Of 240 x 320
+                pixels a crop of 224 keeps rows 8 to 231 and columns 48 to 271 (sec. 3.1); where a margin is odd,
+                the upper or left one is the smaller.
+
+        Returns:
+            float32 (T, C, crop, crop), contiguous.
+
+        Raises:
+            ValueError: for frames of another shape or type, or smaller than the crop.
+        """
+        colour = self.order != "as given"
+        kinds = ("uint8",) if colour else ("uint8", "float32")
+        shape, kind = frames_TYXC.shape, frames_TYXC.dtype.name
+        if len(shape) != 4 or kind not in kinds or (colour and shape[3] != 3):
+            rule = f"(T, Y, X, {3 if colour else 'C'}) of {' or '.join(kinds)}"
+            raise ValueError(f"frames are {shape} of {kind}: order={self.order!r} takes {rule}")
+        rows, columns, channels = shape[1:]
+        if min(rows, columns) < self.crop:
+            raise ValueError(
+                f"frames of {rows} x {columns} pixels have no central {self.crop} x {self.crop}: resize them first "
+                "(the paper's are 240 x 320)"
+            )
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, channels):
+                raise ValueError(
+                    f"frames have {channels} channels, but {name} is of {len(values)}: give one number, or one for "
+                    "each channel"
+                )
+        top, left = (rows - self.crop) // 2, (columns - self.crop) // 2
+        cut_TYXC = frames_TYXC[:, top : top + self.crop, left : left + self.crop]
+        if self.order == "BGR":
+            cut_TYXC = cut_TYXC[..., ::-1]
+        ready_TCYX = np.array(cut_TYXC.transpose(0, 3, 1, 2), dtype=np.float32, order="C")
+        ready_TCYX *= np.float32(self.scale)
+        ready_TCYX -= np.array(self.mean, dtype=np.float32).reshape(-1, 1, 1)
+        ready_TCYX /= np.array(self.std, dtype=np.float32).reshape(-1, 1, 1)
+        return ready_TCYX
+
+
+PREPROCESSINGS: Mapping[str, Preprocessing] = {
+    "torchvision": Preprocessing(
+        order="RGB", scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+    ),
+    "caffe": Preprocessing(order="BGR", scale=1.0, mean=(103.939, 116.779, 123.68)),
+    "squeezenet_dc": Preprocessing(order="BGR", scale=1.0, mean=(104.0, 117.0, 123.0), crop=227),
+    "pixels": Preprocessing(order="RGB", scale=1 / 255, mean=(0.0,)),
+    "flow": Preprocessing(order="as given", scale=1.0, mean=(0.0,)),
+}
+"""Preprocessings by name: they belong to weights, not to architectures."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Known:
+    """What is known of a convnet without building it."""
+
+    place: str
+    """Its class in models.convnets."""
+    layer: str
+    """Where features are taken unless said otherwise."""
+    arguments: Mapping[str, int]
+    sizes: Mapping[str, int]
+    """Numbers of a feature by layer, but for "prob", which has one for each class."""
+
+
+_KNOWN: Mapping[str, _Known] = {
+    "vgg16": _Known(
+        place="VGG16",
+        layer="fc6",
+        arguments={"num_classes": 1000},
+        sizes={"pool5": 25088, "fc6": 4096, "fc7": 4096},
+    ),
+    "squeezenet": _Known(
+        place="SqueezeNet",
+        layer="fire9",
+        arguments={"num_classes": 1000, "conv10_padding": 1},
+        sizes={"fire9": 512},
+    ),
+    "cnn_m_2048": _Known(
+        place="CNNM2048",
+        layer="fc6",
+        arguments={"input_channels": 20, "num_classes": 101},
+        sizes={"pool5": 18432, "fc6": 4096, "fc7": 2048},
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConvnetSpec:
+    """A convnet, a layer of it, and all that its features depend on; made by `convnet`, `raw_pixels` or `own_convnet`.
+
+    Raises:
+        ValueError: for a convnet, layer or argument that does not exist.
+    """
+
+    version: ClassVar[int] = 1
+    """Raised whenever the same values would give other features."""
+
+    name: str
+    layer: str
+    feature_size: int
+    """D, the numbers of a feature."""
+    preprocessing: Preprocessing
+    weights_sha256: str = ""
+    """sha256 of the file of weights; empty for what has none."""
+    arguments: tuple[tuple[str, Value], ...] = ()
+    """What the module is made with."""
+    code: str = ""
+    """sha256 of the source that a user's own module is made of."""
+    weights: Path | None = field(default=None, metadata=UNKEYED, compare=False)
+    """Where the file of weights lies on this machine."""
+    factory: Callable[..., nn.Module] | None = field(
+        default=None, metadata=UNKEYED, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        if self.feature_size < 1:
+            raise ValueError(f"feature_size={self.feature_size}: a feature has at least 1 number")
+        if not self.code and self.name not in (*_KNOWN, "raw_pixels"):
+            raise ValueError(
+                f"there is no convnet {self.name!r}: choose from {', '.join(_KNOWN)} (convnet), raw_pixels, or describe "
+                "your own (own_convnet)"
+            )
+
+    @property
+    def title(self) -> str:
+        """What reports call it."""
+        return f"{self.name} {self.layer}"
+
+    def prepare(self, frames_TYXC: np.ndarray) -> np.ndarray:
+        """From frames to what the convnet reads, (T, C, crop, crop) float32; see `Preprocessing.prepare`."""
+        return self.preprocessing.prepare(frames_TYXC)
+
+    def build(self) -> Convnet:
+        """The convnet on the CPU, in eval mode and without gradients, its weights loaded and checked.
+
+        Raises:
+            ValueError: when the weights' place is not known here, or an own module is not what it should be.
+            models.weights.WeightsError: when the file cannot be read, is another one, or does not fit.
+        """
+        from models.weights import load_weights
+
+        if self.weights_sha256 and self.weights is None:
+            raise ValueError(
+                f"the weights of {self.title} (sha256 {self.weights_sha256[:16]}...) have no place on this machine: "
+                "give the file with replace(spec, weights=PATH)"
+            )
+        module = self._module()
+        if self.weights is not None:
+            load_weights(module, self.weights, expect=self.weights_sha256)
+        size = module.feature_size(self.layer)
+        assert size == self.feature_size, (self.name, self.layer, size)
+        for parameter in module.parameters():
+            parameter.requires_grad_(False)
+        return module.eval()
+
+    def _module(self) -> Convnet:
+        """The module before its weights are loaded."""
+        import torch
+
+        from models import convnets
+        from models.percepts import RawPixels, WrappedConvnet
+
+        arguments: dict[str, Any] = dict(self.arguments)
+        if self.code:
+            if self.factory is None:
+                raise ValueError(
+                    f"the convnet {self.name} has no factory: describe it with own_convnet"
+                )
+            # What has no weights from a file has initial ones: the same wherever features are made.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                return WrappedConvnet(self.factory(**arguments), self.feature_size)
+        if self.name == "raw_pixels":
+            return RawPixels(**arguments)
+        # On the meta device nothing is filled with numbers that the file would only overwrite.
+        with torch.device("meta"):
+            made: Convnet = getattr(convnets, _KNOWN[self.name].place)(**arguments)
+        return made
+
+    def features(
+        self, module: Convnet, frames_TYXC: np.ndarray, *, at_once: int = 32
+    ) -> np.ndarray:
+        """Features of frames.
+
+        Args:
+            module: what `build` gave, on any device.
+            frames_TYXC: as `Preprocessing.prepare` takes them.
+            at_once: frames that go through the convnet together; alters memory and speed, and features by
+                rounding at most.
+
+        Returns:
+            float32 (T, D).
+        """
+        import torch
+
+        device = next(
+            (each.device for each in [*module.parameters(), *module.buffers()]), torch.device("cpu")
+        )
+        features_TD = np.empty((len(frames_TYXC), self.feature_size), dtype=np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(frames_TYXC), at_once):
+                piece = slice(start, start + at_once)
+                images_BCYX = torch.from_numpy(self.prepare(frames_TYXC[piece])).to(device)
+                features_TD[piece] = module.features(images_BCYX, self.layer).cpu().numpy()
+        return features_TD
+
+
+def convnet(
+    name: str,
+    *,
+    weights: Path,
+    layer: str | None = None,
+    preprocessing: str | Preprocessing | None = None,
+    **arguments: int,
+) -> ConvnetSpec:
+    """Describe a convnet of this package with weights from a file, which is read for its sha256.
+
+    Args:
+        name: vgg16, squeezenet or cnn_m_2048.
+        weights: a .pth, .pt, .safetensors or .npz file.
+        layer: where features are taken; left out, the paper's (fc6), or fire9.
+        preprocessing: a name in PREPROCESSINGS or a value. It must be the one that the weights were trained with,
+            which no file states. Left out: vgg16 torchvision (say "caffe" for weights from Caffe); squeezenet
+            squeezenet_dc; cnn_m_2048 flow, or caffe with 3 input channels.
+        arguments: num_classes; of cnn_m_2048 input_channels (3, or 20 for ten flow fields); of squeezenet
+            conv10_padding (left out: 0 with torchvision's preprocessing, else 1).
+
+    Raises:
+        ValueError: for a name, layer, preprocessing or argument that does not exist, or a file that cannot be read.
+    """
+    known = _KNOWN.get(name)
+    if known is None:
+        raise ValueError(f"there is no convnet {name!r}: choose from {', '.join(_KNOWN)}")
+    unknown = sorted(arguments.keys() - known.arguments.keys())
+    if unknown:
+        raise ValueError(
+            f"{name} has no argument {unknown[0]}: choose from {', '.join(known.arguments)}"
+        )
+    if preprocessing is None:
+        preprocessing = {"vgg16": "torchvision", "squeezenet": "squeezenet_dc"}.get(
+            name, "caffe" if arguments.get("input_channels") == 3 else "flow"
+        )
+    ready = _preprocessing(preprocessing)
+    made_with = {**known.arguments, **arguments}
+    if name == "squeezenet" and ready == PREPROCESSINGS["torchvision"]:
+        made_with["conv10_padding"] = arguments.get("conv10_padding", 0)
+    if made_with["num_classes"] < 1:
+        raise ValueError(f"num_classes={made_with['num_classes']}: there is at least 1 class")
+    sizes = {**known.sizes, "prob": made_with["num_classes"]}
+    layer = known.layer if layer is None else layer
+    if layer not in sizes:
+        raise ValueError(f"{name} has no layer {layer!r}: choose from {', '.join(sizes)}")
+    return ConvnetSpec(
+        name=name,
+        layer=layer,
+        feature_size=sizes[layer],
+        preprocessing=ready,
+        weights_sha256=_sha256_of(Path(weights)),
+        arguments=tuple(sorted(made_with.items())),
+        weights=Path(weights),
+    )
+
+
+def raw_pixels(*, side: int = 32, grey: bool = True, crop: int = 224) -> ConvnetSpec:
+    """Describe percepts that are pixels: the central `crop`, averaged down to `side` x `side`, in [0, 1].
+
+    Raises:
+        ValueError: for a side below 1 or above the crop.
+    """
+    if not 1 <= side <= crop:
+        raise ValueError(f"side={side}: it must lie between 1 and crop={crop}")
+    return ConvnetSpec(
+        name="raw_pixels",
+        layer="pixels",
+        feature_size=side * side * (1 if grey else 3),
+        preprocessing=replace(PREPROCESSINGS["pixels"], crop=crop),
+        arguments=(("grey", grey), ("side", side)),
+    )
+
+
+def own_convnet(
+    factory: Callable[..., nn.Module],
+    *,
+    feature_size: int,
+    preprocessing: str | Preprocessing,
+    weights: Path | None = None,
+    **arguments: Value,
+) -> ConvnetSpec:
+    """Describe a module of your own.
+
+    Args:
+        factory: a class (or function) that is called as factory(**arguments) and gives a module from images
+            (B, C, Y, X) to features (B, D). Editing its code makes other cells.
+        feature_size: D.
+        preprocessing: a name in PREPROCESSINGS or a value.
+        weights: a file with the module's state dict; left out, the module is built after torch.manual_seed(0).
+        arguments: passed on; part of the key, so plain values only.
+
+    Raises:
+        ValueError: when the source of `factory` or the file cannot be read.
+    """
+    return ConvnetSpec(
+        name=factory.__name__,
+        layer="output",
+        feature_size=feature_size,
+        preprocessing=_preprocessing(preprocessing),
+        weights_sha256="" if weights is None else _sha256_of(Path(weights)),
+        arguments=tuple(sorted(arguments.items())),
+        code=code_identity(factory, "convnet"),
+        weights=None if weights is None else Path(weights),
+        factory=factory,
+    )
+
+
+def _preprocessing(given: str | Preprocessing) -> Preprocessing:
+    if isinstance(given, Preprocessing):
+        return given
+    if given not in PREPROCESSINGS:
+        raise ValueError(
+            f"there is no preprocessing {given!r}: choose from {', '.join(PREPROCESSINGS)}, or give a Preprocessing"
+        )
+    return PREPROCESSINGS[given]
+
+
+def _sha256_of(path: Path) -> str:
+    try:
+        with path.open("rb") as source:
+            return hashlib.file_digest(source, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(f"the weights {path} cannot be read ({error.strerror})") from None

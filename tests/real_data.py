@@ -1,0 +1,16 @@
+"""Real data for tests: in ../shared/data beside the repository, or where HARNESS_TEST_DATA says."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+BESIDE = Path(__file__).parents[2] / "shared" / "data"
+
+
+def real_data(part: str) -> Path:
+    """The place of a part of the real data; where it is not, the test is skipped."""
+    path = Path(os.environ.get("HARNESS_TEST_DATA") or BESIDE) / part
+    if not path.exists():
+        pytest.skip(f"{path} is not here: HARNESS_TEST_DATA says where real data are")
+    return path
