@@ -296,7 +296,7 @@ def verify(name: str, full: bool, as_json: bool) -> None:
         except ValueError as error:
             raise UsageError(str(error)) from None
         problems = []
-        with Progress(name, len(found.videos), "files verified") as progress:
+        with Progress(name, len(found.videos), "files looked at") as progress:
             for _, problem in verify_videos(found, full=full):
                 progress.advance()
                 if problem:
