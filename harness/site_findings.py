@@ -201,7 +201,7 @@ def _pretraining(cluster: Cluster, nodes: Sequence[Nodes]) -> list[Finding]:
                 "write a smaller pretrain_ranks or pretrain_nodes",
             )
         )  # fmt: skip
-    if not found and (number > 1 or ranks > 1):
+    if one_fits and not found and (number > 1 or ranks > 1):
         found.append(
             Finding(
                 "pretraining", True, f"{_plural(number, 'node')} of {_asked(cluster, ranks)} each"

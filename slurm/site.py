@@ -6,7 +6,7 @@ Every part is read by itself: what is missing or garbled in an answer is unknown
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from slurm.ask import NoAnswer, ask
@@ -76,7 +76,7 @@ class Site:
     preempt_mode: str = ""
     accounting: bool | None = None
     """Whether ended jobs are recorded, for sacct."""
-    silent: Mapping[str, str] = MappingProxyType({})
+    silent: Mapping[str, str] = field(default_factory=dict)
     """Why a command does not answer here, by the command; the others answer."""
 
 
