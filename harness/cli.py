@@ -456,29 +456,26 @@ def ui(workdir: Path, port: int, host: str) -> None:
 
 
 @cli.command()
+@click.option(
+    "--cluster",
+    type=Place(("slurm",)),
+    metavar="slurm|FILE.toml",
+    help="Look at this cluster, too, and at one of its nodes by a small job.",
+)
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.IntRange(min=1),
+    metavar="SECONDS",
+    help="With --cluster: how long to wait for that job.  [default: 120]",
+)
 @options("workdir", "json")
-def doctor(workdir: Path, as_json: bool) -> None:
-    """Look at this machine and say what a run would find, and what to do about it."""
+def doctor(cluster: str | None, wait_s: int | None, workdir: Path, as_json: bool) -> None:
+    """Look at this machine, or a cluster, and say what a run would find there and what to do about it."""
     with sentences():
-        from harness.doctor import examine
+        from harness.consult import consult
 
-        findings = examine(workdir_at(workdir))
-        if as_json:
-            print_json(
-                [
-                    {"what": f.what, "ok": f.ok, "found": f.found, "advice": f.advice}
-                    for f in findings
-                ]
-            )
-        else:
-            for each in findings:
-                mark = "ok " if each.ok else "!! "
-                click.echo(
-                    f"{mark}{each.what}: {each.found}"
-                    + (f"\n   {each.advice}" if each.advice else "")
-                )
-        if not all(each.ok for each in findings):
-            sys.exit(EXIT_FAILED)
+        sys.exit(consult(workdir_at(workdir), cluster, wait_s, as_json=as_json))
 
 
 @cli.command()

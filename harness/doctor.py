@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -22,6 +23,23 @@ class Finding:
     ok: bool
     found: str
     advice: str = ""
+
+
+def content(findings: Sequence[Finding]) -> list[dict[str, str | bool]]:
+    """Findings as plain JSON."""
+    return [
+        {"what": each.what, "ok": each.ok, "found": each.found, "advice": each.advice}
+        for each in findings
+    ]
+
+
+def lines(findings: Sequence[Finding]) -> list[str]:
+    """Findings for people, advice below what it is about."""
+    return [
+        f"{'ok' if each.ok else '!!'} {each.what}: {each.found}"
+        + (f"\n   {each.advice}" if each.advice else "")
+        for each in findings
+    ]
 
 
 def examine(workdir: Workdir) -> list[Finding]:

@@ -73,26 +73,45 @@ class Composition:
         )  # fmt: skip
 
     def _request(self, array: str, ranks_per_node: int) -> Request:
-        cluster = self.cluster
-        return Request(
+        return request_of(
+            self.cluster,
             name=self.job_name,
             folder=self.folder / "logs",
             module="harness.array_task",
             words=(str(self.folder), array),
             ranks_per_node=ranks_per_node,
-            python=cluster.python,
-            partition=cluster.partition,
-            account=cluster.account,
-            qos=cluster.qos,
-            constraint=cluster.constraint,
-            gpus_per_node=ranks_per_node if cluster.gpus_per_node else 0,
-            cpus_per_node=cluster.cpus_per_task * ranks_per_node,
-            memory_gb=cluster.memory_gb * ranks_per_node,
-            time_min=cluster.time_min,
-            max_parallel=cluster.max_parallel,
-            setup=cluster.setup,
-            requeue=cluster.requeue,
         )
+
+
+def request_of(
+    cluster: Cluster,
+    *,
+    name: str,
+    folder: Path,
+    module: str,
+    words: tuple[str, ...],
+    ranks_per_node: int,
+) -> Request:
+    """What is asked of a cluster for this many processes on one node."""
+    return Request(
+        name=name,
+        folder=folder,
+        module=module,
+        words=words,
+        ranks_per_node=ranks_per_node,
+        python=cluster.python,
+        partition=cluster.partition,
+        account=cluster.account,
+        qos=cluster.qos,
+        constraint=cluster.constraint,
+        gpus_per_node=ranks_per_node if cluster.gpus_per_node else 0,
+        cpus_per_node=cluster.cpus_per_task * ranks_per_node,
+        memory_gb=cluster.memory_gb * ranks_per_node,
+        time_min=cluster.time_min,
+        max_parallel=cluster.max_parallel,
+        setup=cluster.setup,
+        requeue=cluster.requeue,
+    )
 
 
 def compose(

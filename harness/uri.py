@@ -15,8 +15,13 @@ def uri(workdir: Workdir) -> str:
 
 def place_of_store(workdir: Workdir) -> str:
     """The store's address as shown to people: without user, password or query."""
-    address = re.sub(r"//[^/@]*@", "//", uri(workdir).partition("?")[0])
+    address = without_password(uri(workdir).partition("?")[0])
     return address.removeprefix("sqlite:///") if address.startswith("sqlite:///") else address
+
+
+def without_password(text: str) -> str:
+    """A text that may hold addresses, without the user and password in them."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def serve_ui(workdir: Workdir, host: str, port: int) -> int:

@@ -4,6 +4,7 @@ runs/<key>/<attempt>/   one attempt at a cell: log, provenance, checkpoints, res
 runs/<key>/result.json  the accepted attempt's result: the fact that the cell is done
 reports/<experiment>/   figures and tables
 submissions/<id>/       what was sent to a cluster, and what its jobs said
+doctor/<stamp>/         what a probe job told `harness doctor` about a compute node
 experiments/<name>.json the knobs of the last `harness run` of that name
 mlflow.db, mlartifacts/ the tracking store, rebuilt from the results at any time
 """

@@ -7,9 +7,11 @@ and scontrol are asked how such a job ended. A garbled line is no answer about i
 import os
 import re
 import signal
-import subprocess
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+
+from slurm.ask import NoAnswer as NoAnswer
+from slurm.ask import ask
 
 WAITING = frozenset(
     {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
@@ -25,14 +27,9 @@ LIVE = WAITING | {
     "STAGE_OUT",
 }
 """States of a job that may still do something."""
-TIMEOUT_S = 60.0
 _TASK = re.compile(r"\d+(_\d+)?$")
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?$")
 _STATE = re.compile(r"[A-Z_]+$")
-
-
-class NoAnswer(Exception):
-    """SLURM does not answer: nobody can tell what queues or runs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +63,7 @@ def queued(names: Collection[str]) -> dict[str, Told]:
         NoAnswer: when squeue is not there, fails or does not end in time.
     """
     format_ = "--format=%i|%T|%N|%r|%j"
-    listing = _ask(
+    listing = ask(
         ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", format_]
     )
     found = {}
@@ -105,7 +102,7 @@ def _from_accounting(tasks: Collection[str], name: str) -> dict[str, Told]:
     jobs = ",".join(sorted({task.partition("_")[0] for task in tasks}))
     fields = "--format=JobID,State,NodeList,ExitCode,JobName%200"
     try:
-        listing = _ask(["sacct", "--noheader", "--parsable2", f"--jobs={jobs}", fields])
+        listing = ask(["sacct", "--noheader", "--parsable2", f"--jobs={jobs}", fields])
     except NoAnswer:
         return {}
     found: dict[str, Told] = {}
@@ -129,12 +126,12 @@ def _from_accounting(tasks: Collection[str], name: str) -> dict[str, Told]:
 
 def _from_controller(job: str, tasks: Collection[str], name: str) -> dict[str, Told]:
     try:
-        listing = _ask(["scontrol", "--oneliner", "show", "job", job])
+        listing = ask(["scontrol", "--oneliner", "show", "job", job])
     except NoAnswer:
         return {}  # it forgets jobs some minutes after their end
     found = {}
     for line in listing.splitlines():
-        told = dict(field.partition("=")[::2] for field in line.split())
+        told = _fields(line)
         index = told.get("ArrayTaskId", "")
         task = f"{told.get('ArrayJobId', '')}_{index}" if index else told.get("JobId", "")
         state = told.get("JobState", "")
@@ -179,6 +176,28 @@ def _reason(text: str) -> str:
     return "" if text in ("None", "(null)") else text
 
 
+def facts(job: str) -> dict[str, str]:
+    """What the controller holds of one job, as `scontrol show job` names it (JobState, ExitCode, Requeue, Reason).
+
+    Returns:
+        Nothing where there is no scontrol, or the controller has forgotten the job.
+    """
+    try:
+        told = ask(["scontrol", "--oneliner", "show", "job", job])
+    except NoAnswer:
+        return {}
+    return _fields(told)
+
+
+def _fields(line: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for word in line.split():
+        name, equals, value = word.partition("=")
+        if equals and name.isalpha():
+            found.setdefault(name, value)  # a command line further on may hold an equals sign, too
+    return found
+
+
 def cancel(tasks: Collection[str]) -> None:
     """End jobs or array tasks.
 
@@ -186,7 +205,7 @@ def cancel(tasks: Collection[str]) -> None:
         NoAnswer: when scancel fails.
     """
     for first in range(0, len(tasks), 200):
-        _ask(["scancel", *sorted(tasks)[first : first + 200]])
+        ask(["scancel", *sorted(tasks)[first : first + 200]])
 
 
 def requeue_this_job() -> str:
@@ -198,35 +217,10 @@ def requeue_this_job() -> str:
     job = os.environ.get("SLURM_JOB_ID", "")
     try:
         # A cancelled job is COMPLETING when its signal comes; asking for a requeue would bring it back to life.
-        state = _ask(["squeue", "--noheader", f"--jobs={job}", "--format=%T"]).split()
+        state = ask(["squeue", "--noheader", f"--jobs={job}", "--format=%T"]).split()
         if state != ["RUNNING"]:
             return f"the job is {' '.join(state) or 'gone'}"
-        _ask(["scontrol", "requeue", job])
+        ask(["scontrol", "requeue", job])
     except NoAnswer as error:
         return str(error)
     return ""
-
-
-def _ask(command: list[str]) -> str:
-    # Another locale or a user's squeue format would change what is read here.
-    dropped = ("SQUEUE_", "SACCT_", "SCANCEL_")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}  # fmt: skip
-    environment["LC_ALL"] = "C"
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_S,
-            check=False,
-            env=environment,
-        )
-    except FileNotFoundError:
-        raise NoAnswer(f"there is no {command[0]} here") from None
-    except subprocess.TimeoutExpired:
-        raise NoAnswer(f"{command[0]} did not answer within {TIMEOUT_S:.0f} s") from None
-    if done.returncode:
-        line = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
-        raise NoAnswer(f"{command[0]} failed: {line}")
-    return done.stdout

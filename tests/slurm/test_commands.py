@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm import queue, sbatch
+from slurm import ask, queue, sbatch
 from slurm.queue import NoAnswer, Told
 from slurm.sbatch import Request, SubmissionRefused
 
@@ -73,7 +73,7 @@ def test_a_controller_that_hangs_is_not_waited_for(
     fake: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake("squeue", "exec sleep 30")
-    monkeypatch.setattr(queue, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(ask, "TIMEOUT_S", 0.3)
     with pytest.raises(NoAnswer, match="did not answer within"):
         queue.queued({"ours"})
 
