@@ -46,11 +46,11 @@ class Result:
         return self.cell_folder / self.attempt
 
     def weights(self) -> dict[str, str]:
-        """sha256 of every file of weights: what a cell that needs this one rests on."""
-        return {
-            name: str(each["sha256"])
-            for name, each in self.body["files"].items()
-            if name.endswith(".safetensors")
+        """sha256 of what a cell that needs this one rests on: its files of weights, or its predictions if it has none."""
+        digests = {name: str(each["sha256"]) for name, each in self.body["files"].items()}
+        weights = {name: each for name, each in digests.items() if name.endswith(".safetensors")}
+        return weights or {
+            name: each for name, each in digests.items() if name == "predictions.parquet"
         }
 
     @property

@@ -11,6 +11,7 @@ TASKS: Mapping[str, str] = {
     "pretrain": "tasks.pretrain:Pretrain",
     "fewshot": "tasks.fewshot:FewShot",
     "single_frame": "tasks.single_frame:SingleFrame",
+    "fusion": "tasks.fusion:Fusion",
 }
 
 DATASETS: Mapping[str, str] = {
@@ -23,6 +24,10 @@ MODELS: Mapping[str, str] = {
     "composite": "models.autoencoder:EncoderDecoder",
     "lstm_classifier": "models.classifier:LSTMClassifier",
     "single_frame_classifier": "models.single_frame:SingleFrameClassifier",
+    "vgg16": "models.convnets:VGG16",
+    "squeezenet": "models.convnets:SqueezeNet",
+    "cnn_m_2048": "models.convnets:CNNM2048",
+    "raw_pixels": "models.percepts:RawPixels",
 }
 
 

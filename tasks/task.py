@@ -76,6 +76,18 @@ class Needed:
 
         return load_file(self.folder / f"{name}.safetensors")
 
+    def predictions(self) -> Predictions:
+        """Load what the run predicted, all chunks in order."""
+        from pyarrow import parquet
+
+        table = parquet.read_table(self.folder / "predictions.parquet")
+        columns = {name: table.column(name).to_numpy() for name in table.column_names}
+        # Text comes as Python objects; numpy's own kind of text sorts and compares as the ids did when written.
+        return {
+            name: column.astype(str) if column.dtype == object else column
+            for name, column in columns.items()
+        }
+
 
 class Task(Protocol):
     """A kind of question asked of a model."""

@@ -18,13 +18,8 @@ from models import convnets as nets
 from models.percepts import RawPixels
 from models.weights import WeightsError
 from tasks.cell import canonical
-from tasks.convnets import (
-    PREPROCESSINGS,
-    ConvnetSpec,
-    convnet,
-    own_convnet,
-    raw_pixels,
-)
+from tasks.convnets import ConvnetSpec, convnet, own_convnet, raw_pixels
+from tasks.preprocessing import PREPROCESSINGS
 from tests.real_data import real_data
 
 NAMES = {"vgg16": nets.VGG16, "squeezenet": nets.SqueezeNet, "cnn_m_2048": nets.CNNM2048}

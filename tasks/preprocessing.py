@@ -1,0 +1,98 @@
+"""From frames to what a convnet reads: a central crop, an order of channels, a scale, a mean and a deviation.
+
+Which ones belongs to a convnet's weights, and no file of weights states it: so it is a value here, and part of
+every key. Shapes: T frames, Y rows, X columns, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preprocessing:
+    """Central crop, order of channels, then (x * scale - mean) / std.
+
+    Raises:
+        ValueError: for a value outside its range.
+    """
+
+    order: Literal["RGB", "BGR", "as given"]
+    """RGB and BGR take RGB frames; "as given" takes any channels, such as stacked flow."""
+    scale: float
+    mean: tuple[float, ...]
+    """In the order that the convnet reads, after scaling; one number serves all channels."""
+    std: tuple[float, ...] = (1.0,)
+    crop: int = 224
+    """Rows and columns in the middle of a frame."""
+
+    def __post_init__(self) -> None:
+        if self.order not in ("RGB", "BGR", "as given"):
+            raise ValueError(f"order={self.order!r}: choose from RGB, BGR, as given")
+        if not self.scale > 0:
+            raise ValueError(f"scale={self.scale}: it must be above 0")
+        if self.crop < 1:
+            raise ValueError(f"crop={self.crop}: it must be at least 1")
+        if not all(each > 0 for each in self.std):
+            raise ValueError(f"std={self.std}: every channel's must be above 0")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if not values or (self.order != "as given" and len(values) not in (1, 3)):
+                raise ValueError(f"{name}={values}: give one number, or one for each channel")
+
+    def prepare(self, frames_TYXC: np.ndarray) -> np.ndarray:
+        """Crop, order and scale frames.
+
+        Args:
+            frames_TYXC: RGB frames, uint8 (T, Y, X, 3); "as given" takes any C, and float32 too. Of 240 x 320
+                pixels a crop of 224 keeps rows 8 to 231 and columns 48 to 271 (sec. 3.1); where a margin is odd,
+                the upper or left one is the smaller.
+
+        Returns:
+            float32 (T, C, crop, crop), contiguous.
+
+        Raises:
+            ValueError: for frames of another shape or type, or smaller than the crop.
+        """
+        colour = self.order != "as given"
+        kinds = ("uint8",) if colour else ("uint8", "float32")
+        shape, kind = frames_TYXC.shape, frames_TYXC.dtype.name
+        if len(shape) != 4 or kind not in kinds or (colour and shape[3] != 3):
+            rule = f"(T, Y, X, {3 if colour else 'C'}) of {' or '.join(kinds)}"
+            raise ValueError(f"frames are {shape} of {kind}: order={self.order!r} takes {rule}")
+        rows, columns, channels = shape[1:]
+        if min(rows, columns) < self.crop:
+            raise ValueError(
+                f"frames of {rows} x {columns} pixels have no central {self.crop} x {self.crop}: resize them first "
+                "(the paper's are 240 x 320)"
+            )
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, channels):
+                raise ValueError(
+                    f"frames have {channels} channels, but {name} is of {len(values)}: give one number, or one for "
+                    "each channel"
+                )
+        top, left = (rows - self.crop) // 2, (columns - self.crop) // 2
+        cut_TYXC = frames_TYXC[:, top : top + self.crop, left : left + self.crop]
+        if self.order == "BGR":
+            cut_TYXC = cut_TYXC[..., ::-1]
+        ready_TCYX = np.array(cut_TYXC.transpose(0, 3, 1, 2), dtype=np.float32, order="C")
+        ready_TCYX *= np.float32(self.scale)
+        ready_TCYX -= np.array(self.mean, dtype=np.float32).reshape(-1, 1, 1)
+        ready_TCYX /= np.array(self.std, dtype=np.float32).reshape(-1, 1, 1)
+        return ready_TCYX
+
+
+PREPROCESSINGS: Mapping[str, Preprocessing] = {
+    "torchvision": Preprocessing(
+        order="RGB", scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+    ),
+    "caffe": Preprocessing(order="BGR", scale=1.0, mean=(103.939, 116.779, 123.68)),
+    "squeezenet_dc": Preprocessing(order="BGR", scale=1.0, mean=(104.0, 117.0, 123.0), crop=227),
+    "pixels": Preprocessing(order="RGB", scale=1 / 255, mean=(0.0,)),
+    "flow": Preprocessing(order="as given", scale=1.0, mean=(0.0,)),
+}
+"""Preprocessings by name: they belong to weights, not to architectures."""
