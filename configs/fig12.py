@@ -11,15 +11,14 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Annotated, Literal
 
+from configs.data import find_dataset
 from configs.experiment import Experiment
 from reports.evidence import Evidence
 from reports.published import BASELINE, PRETRAINED, SINGLE_FRAME
 from tasks.cell import Cell
-from tasks.data.dataset import Dataset
 from tasks.encoders import LSTM, EncoderSpec
 from tasks.fewshot import FewShot
 from tasks.pretrain import Pretrain
-from tasks.registry import DATASETS, load
 from tasks.schedule import Schedule
 from tasks.single_frame import SingleFrame
 from tasks.subset import Subset
@@ -38,7 +37,14 @@ def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
 
 def fig12(
     *,
-    dataset: Annotated[Literal["digits"], "labelled and unlabelled videos"] = "digits",
+    dataset: Annotated[
+        str, "labelled videos: digits, or a set made by `harness data index`"
+    ] = "digits",
+    percepts: Annotated[
+        str, "of an indexed set: its store of percepts, by the first letters of its name"
+    ] = "",
+    pretrain_on: Annotated[str, "unlabelled videos to pretrain on; empty: the same dataset"] = "",
+    pretrain_percepts: Annotated[str, "the store of percepts of pretrain_on"] = "",
     methods: Annotated[tuple[Method, ...], "which curves"] = ("single_frame", "lstm", "pretrained"),
     shots: Annotated[tuple[int | Literal["all"], ...], "labelled videos per class"] = (
         1,
@@ -72,6 +78,9 @@ def fig12(
 
     Args:
         dataset: see the knobs (`harness describe fig12`).
+        percepts: the store of percepts of an indexed set.
+        pretrain_on: unlabelled videos; empty for the same dataset.
+        pretrain_percepts: the store of percepts of pretrain_on.
         methods: which curves.
         shots: labelled videos per class.
         resamples: resampled subsets per number of labels.
@@ -101,12 +110,13 @@ def fig12(
             raise ValueError(
                 f"{name}={','.join(map(str, given))}: name at least one, and each once"
             )
-    data: Dataset = load(DATASETS[dataset])()
+    data = find_dataset(dataset, percepts)
+    unlabelled = find_dataset(pretrain_on, pretrain_percepts) if pretrain_on else data
     paper = LSTM(units=units, layers=layers)
     spec: EncoderSpec = paper if encoder is None else replace(encoder, units=units, layers=layers)  # type: ignore[type-var]
     pretrained = Cell(
         task=Pretrain(
-            dataset=data,
+            dataset=unlabelled,
             encoder=spec,
             future_frames=future_frames,
             schedule=Schedule(

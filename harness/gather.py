@@ -57,7 +57,8 @@ def _gather(
     kept = {path.name: files.sha256_of(path) for path in artifacts}
     content = files.sha256(json.dumps([runs, kept], sort_keys=True).encode())
     curves: dict[str, list[tuple[int, float]]] = {}
-    for line in curve(gathered, HEADLINE).to_dict("records"):
+    has_curve = any(row["metric"] == HEADLINE for row in gathered.rows)
+    for line in curve(gathered, HEADLINE).to_dict("records") if has_curve else []:
         if line["n"]:
             mean, sd = float(line["mean"]), float(line["sd"])
             drawn = {"": mean, "/sd": sd, "/lower": mean - sd, "/upper": mean + sd}

@@ -106,6 +106,10 @@ def make(experiment: Experiment, workdir: Workdir) -> Plan:
             continue
         if found is None:
             continue
+        lost = cell.task.lost()
+        if lost:
+            damaged[cell.key] = f"cell {cell.short} has lost what it made: {lost}"
+            continue
         other = [need.short for need in cell.needs if _rests_on_another(found, need, done)]
         if other:
             damaged[cell.key] = (

@@ -132,6 +132,10 @@ class FewShot:
         """The subset's manifest."""
         return {"subset.json": self.subset.manifest()}
 
+    def lost(self) -> str:
+        """Nothing: all that it leaves is in its run's folder."""
+        return ""
+
     def build(self, seed: int, needed: tuple[Needed, ...]) -> torch.nn.Module:
         """The classifier at step 0, its encoder random or pretrained; the output weights are always random."""
         import torch

@@ -126,6 +126,10 @@ class Fusion:
         """The subset's manifest."""
         return {"subset.json": self.subset.manifest()}
 
+    def lost(self) -> str:
+        """Nothing: all that it leaves is in its run's folder."""
+        return ""
+
     def build(self, seed: int, needed: tuple[Needed, ...]) -> torch.nn.Module:
         """Both streams' probabilities by video, in the test list's order.
 

@@ -147,6 +147,10 @@ class Pretrain:
         """Nothing beyond the cell itself."""
         return {}
 
+    def lost(self) -> str:
+        """Nothing: all that it leaves is in its run's folder."""
+        return ""
+
     def build(self, seed: int, needed: tuple[Needed, ...]) -> torch.nn.Module:
         """The encoder-decoder at step 0."""
         import torch

@@ -11,6 +11,7 @@ TASKS: Mapping[str, str] = {
     "pretrain": "tasks.pretrain:Pretrain",
     "fewshot": "tasks.fewshot:FewShot",
     "single_frame": "tasks.single_frame:SingleFrame",
+    "percepts": "tasks.percepts:Percepts",
     "fusion": "tasks.fusion:Fusion",
 }
 

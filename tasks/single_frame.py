@@ -74,6 +74,10 @@ class SingleFrame:
         """The subset's manifest."""
         return {"subset.json": self.subset.manifest()}
 
+    def lost(self) -> str:
+        """Nothing: all that it leaves is in its run's folder."""
+        return ""
+
     def build(self, seed: int, needed: tuple[Needed, ...]) -> torch.nn.Module:
         """The classifier with zero weights."""
         from models.single_frame import SingleFrameClassifier

@@ -115,6 +115,9 @@ class Task(Protocol):
     def files(self) -> Mapping[str, bytes]:
         """Files that state what is asked (a subset's manifest), kept with the result."""
 
+    def lost(self) -> str:
+        """Why an accepted result does not count any more: what it left outside its run's folder is gone. Else empty."""
+
     def build(self, seed: int, needed: tuple[Needed, ...]) -> torch.nn.Module:
         """The model at step 0, on the CPU: a pure function of the values, the seed and what is needed."""
 

@@ -1,0 +1,38 @@
+"""Which labelled and unlabelled videos an experiment means by a name: built-in data, or any set that was indexed."""
+
+from configs.knobs import did_you_mean
+from tasks.data.dataset import Dataset
+from tasks.registry import DATASETS, load
+
+
+def find_dataset(name: str, percepts: str = "") -> Dataset:
+    """Look a dataset up.
+
+    Args:
+        name: built-in data, or a set that `harness data index` has made.
+        percepts: of an indexed set, the store of percepts, by the first letters of its name; empty if it has one.
+
+    Raises:
+        ValueError: when there is no such data, in one sentence.
+    """
+    if name in DATASETS:
+        if percepts:
+            raise ValueError(f"percepts={percepts}: {name} are used as they are; leave it out")
+        made: Dataset = load(DATASETS[name])()
+        return made
+    known = [*DATASETS, *indexed()]
+    if name not in known:
+        raise ValueError(
+            f"there is no dataset '{name}'{did_you_mean(name, known)} (there are: {', '.join(known)}; more with `harness "
+            "data index`)"
+        )
+    found: Dataset = load("tasks.data.videos:video_percepts")(name, percepts)
+    return found
+
+
+def indexed() -> list[str]:
+    """Names of the sets of videos that were indexed."""
+    from tasks.data.index import FILE
+    from tasks.data.root import data_root
+
+    return sorted(path.parent.name for path in data_root().glob(f"*/{FILE}"))

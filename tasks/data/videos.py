@@ -1,0 +1,195 @@
+"""A set of indexed videos as the tasks see it: lists and splits from the index, frames from a store of percepts.
+
+Which videos and which percepts is part of the value, by their identities, so it is part of every cell's key; where
+they lie is not. Shapes: T frames of a sequence, B sequences, D numbers of a percept.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from tasks.data.dataset import Video
+from tasks.data.features import FILE, FeatureStore, StorePlan, read_plan
+from tasks.data.index import Index, read
+from tasks.data.root import folder_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoPercepts:
+    """A set of videos through one store of percepts; made by `video_percepts`."""
+
+    version: ClassVar[int] = 1
+    output: ClassVar[Literal["logistic", "linear"]] = "linear"
+
+    set_name: str
+    stream: str
+    index: str
+    """Identity of the index: videos, labels, groups, splits."""
+    percepts: str
+    """Identity of the store: everything that the percepts are made of."""
+    frame_size: int
+    place: str = field(metadata={"key": False}, compare=False)
+    """Name of the store's folder."""
+
+    @property
+    def name(self) -> str:
+        """The set's name, and the stream where it is not RGB."""
+        return self.set_name if self.stream == "rgb" else f"{self.set_name} {self.stream}"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by label."""
+        return _index(self.set_name, self.index).classes
+
+    @property
+    def splits(self) -> tuple[int, ...]:
+        """Numbers of the splits."""
+        return tuple(sorted(_index(self.set_name, self.index).splits))
+
+    def train(self, split: int) -> tuple[Video, ...]:
+        """The training list of a split."""
+        return _list(self.set_name, self.index, split, "train")
+
+    def test(self, split: int) -> tuple[Video, ...]:
+        """The test list of a split."""
+        return _list(self.set_name, self.index, split, "test")
+
+    def frames(self, video: Video) -> np.ndarray:
+        """All percepts of a video, float32 (T, D)."""
+        return self.window(video, 0, video.num_frames)
+
+    def window(self, video: Video, start: int, num_frames: int) -> np.ndarray:
+        """Percepts start .. start + num_frames of a video, as far as it has them, float32."""
+        count = max(0, min(num_frames, video.num_frames - start))
+        return self._store.window(video.id, start, count).astype("float32")
+
+    def unlabelled(self, seed: int, indices: Sequence[int], num_frames: int) -> np.ndarray:
+        """Windows of any videos of the set, labels unseen, float32 (T, B, D).
+
+        Every place where a window fits is as likely as any other; a video that is shorter than a window counts once,
+        and its last frame is held.
+        """
+        import numpy as np
+
+        ids, ends = _windows(self.set_name, self.percepts, self.place, num_frames)
+        out_TBD = np.empty((num_frames, len(indices), self.frame_size), dtype=np.float32)
+        for row, index in enumerate(indices):
+            draw = np.random.Generator(np.random.Philox(key=[seed, index])).integers(ends[-1])
+            which = bisect_right(ends, int(draw))
+            start = int(draw) - (ends[which - 1] if which else 0)
+            count = min(num_frames, self._store.videos[ids[which]] - start)
+            out_TBD[:count, row] = self._store.window(ids[which], start, count)
+            out_TBD[count:, row] = out_TBD[count - 1, row]
+        return out_TBD
+
+    @property
+    def _store(self) -> FeatureStore:
+        return _store(self.set_name, self.percepts, self.place)
+
+
+def stores(set_name: str) -> dict[str, StorePlan]:
+    """The stores of percepts of a set that can be read, by the name of their folders."""
+    folders = sorted(path.parent for path in (folder_of(set_name) / "percepts").glob(f"*/{FILE}"))
+    found = {}
+    for folder in folders:
+        try:
+            found[folder.name] = read_plan(folder)
+        except ValueError:
+            continue  # `harness data list` tells of it
+    return found
+
+
+def video_percepts(set_name: str, percepts: str = "") -> VideoPercepts:
+    """A set of indexed videos with percepts that were extracted.
+
+    Args:
+        set_name: the set's name.
+        percepts: the store, by the first letters of its folder's name (such as "rgb-vgg16"); empty if there is one only.
+
+    Raises:
+        ValueError: when the set was never indexed, or has no such store, or more than one; the sentence names them.
+    """
+    index = read(set_name)
+    known = stores(set_name)
+    found = [name for name in known if name.startswith(percepts)]
+    if not known:
+        raise ValueError(
+            f"{set_name} has no percepts yet: make them with `harness run percepts --set dataset={set_name} --set "
+            "convnet=... --set weights=FILE`"
+        )
+    if len(found) != 1:
+        what = "is not among" if not found else "could be any of"
+        raise ValueError(
+            f"percepts={percepts!r} {what} those of {set_name}: name one with --set percepts=... ({', '.join(found or known)})"
+        )
+    plan = known[found[0]]
+    made_of = plan.made_of
+    if made_of.get("videos") not in (index.content_identity, None):
+        raise ValueError(
+            f"{found[0]} was made of other videos than those that {set_name} holds now: run `harness run percepts` again"
+        )
+    return VideoPercepts(
+        set_name=set_name,
+        stream=str(made_of.get("stream", "rgb")),
+        index=index.identity,
+        percepts=plan.identity,
+        frame_size=plan.frame_size,
+        place=found[0],
+    )
+
+
+@lru_cache(maxsize=16)
+def _index(set_name: str, identity: str) -> Index:
+    index = read(set_name)
+    if index.identity != identity:
+        raise ValueError(
+            f"{set_name} was indexed again since this was asked for, and differs: run the command again"
+        )
+    return index
+
+
+@lru_cache(maxsize=64)
+def _list(
+    set_name: str, identity: str, split: int, which: Literal["train", "test"]
+) -> tuple[Video, ...]:
+    index = _index(set_name, identity)
+    lists = index.splits[split]
+    found = []
+    for video_id in lists.train if which == "train" else lists.test:
+        video = index.video(video_id)
+        if video.label is None:
+            raise ValueError(f"video {video.id} of {set_name} is on a list and has no label")
+        # A set whose official lists do not keep groups apart has none to check: each video stands for itself.
+        group = video.group or video.id
+        found.append(
+            Video(id=video.id, label=video.label, group=group, num_frames=video.num_frames)
+        )
+    return tuple(found)
+
+
+@lru_cache(maxsize=16)
+def _store(set_name: str, identity: str, place: str) -> FeatureStore:
+    return FeatureStore.open(_folder(set_name, place), expect=identity)
+
+
+@lru_cache(maxsize=16)
+def _windows(
+    set_name: str, identity: str, place: str, num_frames: int
+) -> tuple[list[str], list[int]]:
+    """Ids of all videos, and the running number of places where a window fits."""
+    videos = _store(set_name, identity, place).videos
+    ids = sorted(videos)
+    return ids, list(accumulate(max(1, videos[each] - num_frames + 1) for each in ids))
+
+
+def _folder(set_name: str, place: str) -> Path:
+    return folder_of(set_name) / "percepts" / place
