@@ -522,6 +522,19 @@ def test_a_slurm_that_falls_silent_while_the_probe_is_waited_for_is_said(slurm: 
     assert "Traceback" not in done.output
 
 
+def test_an_answer_that_is_seen_after_slurm_forgot_the_job_counts(slurm: FakeSlurm) -> None:
+    """A network disk is late, and the controller forgets jobs at once."""
+    slurm.answers()
+    script = (slurm.folder / "bin" / "sbatch").read_text().partition("\n")[2]
+    late = script.replace("sed \"s/@", "(sleep 1; sed \"s/@").replace("found.json\n", "f && mv $folder/f $folder/found.json) >/dev/null 2>&1 &\n")  # fmt: skip
+    slurm("sbatch", late)
+    name = f"$(sed -n 's/^#SBATCH --job-name=//p' {slurm.folder}/script)"
+    once = f'[ -e {slurm.folder}/asked ] || {{ touch {slurm.folder}/asked; echo "10|RUNNING|n1|None|{name}"; }}'
+    slurm("squeue", f"[ ! -e {slurm.folder}/script ] || {once}")
+    found = told(doctor(slurm, "--json", "--wait", "30"), 0)
+    assert found["probe job"]["ok"]
+
+
 def test_an_answer_of_another_version_of_the_code_is_said(slurm: FakeSlurm) -> None:
     slurm.answers()
     slurm.says("answer", '{"host": "n1", "token": "@token@"}')
