@@ -102,9 +102,9 @@ def _wait(
                 last = said
             pause = min(LONGEST_ASK_S, pause * 1.3)
             ask_at = time.monotonic() + pause
-        # A job that says it has succeeded has written its answer: it is only not seen here yet.
+        # A job that has succeeded, for all that is known, has written its answer: it is only not seen here yet.
         gives_up_at = deadline
-        if ended_at is not None and probed.state != "COMPLETED":
+        if ended_at is not None and probed.state not in ("", "COMPLETED"):
             gives_up_at = min(deadline, ended_at + AFTER_FAILURE_S)
         if now >= gives_up_at:
             return replace(probed, log=_log(folder))
@@ -131,8 +131,8 @@ def _told(probed: Probed, name: str) -> tuple[Probed, str]:
         if told is None or (ended and ended.state == told.state):
             told = ended or told
     if told is None:
-        # Forgotten, or not known yet: some sites take a moment to list a job.
-        return replace(probed, ended=bool(probed.state)), ""
+        # Not known yet (some sites take a moment to list a job), or forgotten: nobody can tell how it ended.
+        return replace(probed, ended=bool(probed.state), state="", reason=""), ""
     probed = replace(probed, state=told.state, node=told.node, reason=told.reason)
     if told.live:
         return probed, ""
@@ -168,7 +168,7 @@ def _clear(name: str, probed: Probed) -> str:
             if time.monotonic() >= deadline:
                 queue.cancel(live)
                 break
-            time.sleep(LOOK_S)
+            time.sleep(FIRST_ASK_S)
     except NoAnswer as error:
         return f"the probe job may still queue ({error}): `scancel --name={name}` ends it"
     return ""

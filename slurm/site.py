@@ -104,7 +104,7 @@ def look() -> Site:
         job_requeue={"0": False, "1": True}.get(requeue),
         preempt_type=values.get("PreemptType", ""),
         preempt_mode=values.get("PreemptMode", ""),
-        accounting=storage.endswith("slurmdbd") if storage else None,
+        accounting=not storage.endswith("/none") if storage else None,
         silent=silent,
     )
 
