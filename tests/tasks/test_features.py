@@ -1,0 +1,240 @@
+"""Reading a store: what is read is what was written, wherever it lies and whoever reads it."""
+
+import gc
+import os
+import pickle
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.data import feature_shards
+from tasks.data.features import (
+    FeatureStore,
+    StoreMismatch,
+    StorePlan,
+)
+from tests.tasks.feature_sets import (
+    CLIPS,
+    ROOT,
+    Arrays,
+    features_of,
+    open_files,
+    quick,
+    small_plan,
+    write_all,
+)
+
+
+@pytest.fixture
+def plan() -> StorePlan:
+    return small_plan()
+
+
+@pytest.fixture
+def arrays(plan: StorePlan) -> Arrays:
+    return features_of(plan)
+
+
+@pytest.fixture
+def store(tmp_path: Path, plan: StorePlan, arrays: Arrays) -> Iterator[FeatureStore]:
+    write_all(tmp_path, plan, arrays)
+    with FeatureStore.open(tmp_path, expect=plan.identity) as opened:
+        yield opened
+
+
+# ---- against plain slices
+
+
+@quick
+@given(
+    frames=st.lists(st.integers(1, 40), min_size=1, max_size=12),
+    frame_size=st.integers(1, 9),
+    dtype=st.sampled_from(["float16", "float32"]),
+    shard_bytes=st.integers(1, 2000),
+    data=st.data(),
+)
+def test_windows_are_the_slices_of_what_was_written(
+    frames: list[int],
+    frame_size: int,
+    dtype: Literal["float16", "float32"],
+    shard_bytes: int,
+    data: st.DataObject,
+) -> None:
+    videos = [(f"v{index}", each) for index, each in enumerate(frames)]
+    plan = StorePlan.cut({}, videos, frame_size, shard_bytes, dtype=dtype)
+    arrays = features_of(plan)
+    count = data.draw(st.integers(1, max(frames)))
+    long = [(video, each) for video, each in videos if each >= count]
+    window = st.sampled_from(long).flatmap(
+        lambda clip: st.tuples(st.just(clip[0]), st.integers(0, clip[1] - count))
+    )
+    windows = data.draw(st.lists(window, max_size=6))
+    with tempfile.TemporaryDirectory() as folder:
+        write_all(Path(folder), plan, arrays)
+        with FeatureStore.open(Path(folder)) as store:
+            read_TBD = store.windows(windows, count)
+            wide_BDT = np.full((len(windows), frame_size, count), np.nan, np.float32)
+            store.windows(windows, count, wide_BDT.transpose(2, 0, 1))
+            for index, (video, start) in enumerate(windows):
+                expected_TD = arrays[video][start : start + count]
+                np.testing.assert_array_equal(read_TBD[:, index], expected_TD, strict=True)
+                np.testing.assert_array_equal(wide_BDT[index].T, expected_TD)
+                np.testing.assert_array_equal(store.window(video, start, count), expected_TD)
+            for video, each in videos:
+                np.testing.assert_array_equal(store.frames(video), arrays[video], strict=True)
+                assert store.videos[video] == each
+            store.verify()
+
+
+def test_buffers_are_filled_in_place(store: FeatureStore, arrays: Arrays) -> None:
+    for dtype in (np.float16, np.float32):
+        out_TBD = np.full((16, 2, 6), np.nan, dtype)
+        assert store.windows([("y", 13), ("v_Run_g01_c02", 0)], 16, out_TBD) is out_TBD
+        np.testing.assert_array_equal(out_TBD[:, 0], arrays["y"][13:])
+        np.testing.assert_array_equal(out_TBD[:, 1], arrays["v_Run_g01_c02"])
+        out_TD = np.full((3, 6), np.nan, dtype)
+        store.window("y", 2, 3, out_TD)
+        np.testing.assert_array_equal(out_TD, arrays["y"][2:5])
+
+
+def test_what_a_read_cannot_fill_is_refused(store: FeatureStore) -> None:
+    read_only = np.empty((16, 1, 6), np.float16)
+    read_only.setflags(write=False)
+    for out, said in (
+        (np.empty((16, 2, 6), np.float16), "(16, 2, 6)"),
+        (np.empty((16, 1, 6), np.float64), "float64"),
+        (read_only, "read-only"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            store.windows([("y", 0)], 16, out)
+
+
+@pytest.mark.parametrize(
+    ("video", "start", "count", "kind", "said"),
+    [
+        ("y", 14, 16, IndexError, "windows of 16 start at 0 to 13"),
+        ("y", -1, 16, IndexError, "frames -1 to 14"),
+        ("x", 0, 16, IndexError, "16 frames of video x were asked for, which has 1"),
+        ("y", 0, 0, ValueError, "count is 0"),
+        ("v_Run_g01_c03", 0, 1, LookupError, "did you mean 'v_Run_g01_c0"),
+        ("zebra", 0, 1, LookupError, "has no video 'zebra'"),
+    ],
+)
+def test_windows_that_do_not_exist_are_refused(
+    store: FeatureStore, video: str, start: int, count: int, kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind, match=re.escape(said)):
+        store.window(video, start, count)
+
+
+def test_offsets_beyond_4_gib_are_read(tmp_path: Path) -> None:
+    plan = StorePlan.cut({}, [("a", 2**20), ("b", 2**20)], 2048, shard_bytes=2**40)
+    plan.write(tmp_path)
+    layout = feature_shards.layout_of(tmp_path, plan, 0)
+    row = np.arange(2048, dtype=np.float16)
+    with layout.path.open("wb") as sink:  # a hole of 8 GiB: nothing is stored but these two rows
+        sink.write(layout.head([0, 0]))
+        sink.seek(layout.starts[1] + 1000 * 4096)
+        sink.write(row.tobytes() + (2 * row).tobytes())
+        sink.truncate(layout.size)
+    with FeatureStore.open(tmp_path) as store:
+        read_TD = store.window("b", 999, 4)
+    np.testing.assert_array_equal(read_TD, [0 * row, row, 2 * row, 0 * row])
+
+
+def test_more_frames_than_one_system_call_takes(tmp_path: Path) -> None:
+    plan = StorePlan.cut({}, [("long", 2500)], 3)
+    arrays = features_of(plan)
+    write_all(tmp_path, plan, arrays)
+    with FeatureStore.open(tmp_path) as store:
+        np.testing.assert_array_equal(store.frames("long"), arrays["long"])
+
+
+def test_short_reads_are_continued(
+    store: FeatureStore, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = os.preadv
+
+    def seven_bytes_at_most(handle: int, buffers: list[memoryview], offset: int) -> int:
+        return whole(handle, [buffers[0][:7]], offset)
+
+    monkeypatch.setattr(feature_shards.os, "preadv", seven_bytes_at_most)
+    np.testing.assert_array_equal(store.frames("y"), arrays["y"])
+
+
+# ---- threads, processes, file descriptors
+
+
+def test_threads_share_a_store_and_its_few_files(store: FeatureStore, arrays: Arrays) -> None:
+    before = open_files()
+
+    def read(turn: int) -> bool:
+        video, frames = CLIPS[turn % len(CLIPS)]
+        start = turn % frames
+        return bool((store.window(video, start, 1)[0] == arrays[video][start]).all())
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(read, range(2000)))
+    assert open_files() - before == len(store.plan.shards)
+    store.close()
+    assert open_files() == before
+
+
+def test_a_forgotten_store_closes_its_files(
+    tmp_path: Path, plan: StorePlan, arrays: Arrays
+) -> None:
+    write_all(tmp_path, plan, arrays)
+    before = open_files()
+    store = FeatureStore.open(tmp_path)
+    store.frames("y")
+    del store
+    gc.collect()
+    assert open_files() == before
+
+
+PROCESSES = """
+import multiprocessing, sys
+from pathlib import Path
+import numpy as np
+from tasks.data.features import FeatureStore
+
+store = FeatureStore.open(Path(sys.argv[1]))
+store.frames("y")  # a file is open already when processes are forked
+windows = [("y", 5), ("v_Run_g01_c01", 4), ("bücher/b 2", 17), ("v_Run_g01_c02", 0)] * 50
+expected = store.windows(windows, 16)
+with multiprocessing.get_context(sys.argv[2]).Pool(3) as pool:
+    answers = pool.starmap(store.windows, [(windows, 16)] * 12)
+    whole = pool.map(store.frames, ["y", "x"] * 6)
+print(all((each == expected).all() for each in answers), sum(map(len, whole)))
+"""
+
+
+@pytest.mark.parametrize("way", ["fork", "spawn"])
+def test_processes_read_at_once(store: FeatureStore, way: str) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", PROCESSES, str(store.folder), way],
+        cwd=ROOT, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert said.stdout.split() == ["True", "180"]
+
+
+def test_a_pickled_store_opens_the_same_store_or_none(
+    store: FeatureStore, arrays: Arrays, plan: StorePlan
+) -> None:
+    pickled = pickle.dumps(store)
+    with pickle.loads(pickled) as again:
+        np.testing.assert_array_equal(again.frames("y"), arrays["y"])
+    (store.folder / "store.json").unlink()
+    StorePlan.cut({"layer": "fc7"}, CLIPS, 6, shards=2).write(store.folder)
+    with pytest.raises(StoreMismatch):
+        pickle.loads(pickled)
