@@ -97,6 +97,18 @@ def test_a_folder_of_another_store_is_refused_saying_what_differs(
         shards_missing(tmp_path, other)
 
 
+def test_of_two_plans_that_come_at_once_the_first_stays(
+    tmp_path: Path, plan: StorePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan.write(tmp_path)
+    monkeypatch.setattr(Path, "exists", lambda _: False)  # as the second one saw it
+    plan.write(tmp_path)
+    with pytest.raises(StoreMismatch):
+        StorePlan.cut({"layer": "fc7"}, CLIPS, 6).write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["store.json"]
+    assert (tmp_path / "store.json").read_bytes() == plan.encoded()
+
+
 def test_every_job_may_write_the_same_plan(tmp_path: Path, plan: StorePlan) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: plan.write(tmp_path), range(16)))

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tasks.data.features import FeatureStore, StoreMismatch
+from tasks.data.features import FeatureStore, StoreIncomplete, StoreMismatch
 from tasks.data.hidden6 import Imported, export_hidden6, import_hidden6
 from tests.tasks.feature_sets import quick
 
@@ -231,3 +231,14 @@ def test_lines_may_end_as_on_windows(files: Files) -> None:
         path = files.folder / f"{name}.txt"
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n").removesuffix(b"\r\n"))
     assert files.read().labels == {"a": 2, "b c": 0, "ü": 2}
+
+
+def test_an_export_that_fails_half_way_leaves_nothing(files: Files) -> None:
+    files.write(rows())
+    files.read(shard_bytes=1)
+    with FeatureStore.open(files.folder / "store") as store:
+        (files.folder / "store" / "shard-00002.safetensors").unlink()
+        with pytest.raises(StoreIncomplete, match="shard-00002"):
+            export_hidden6(store, files.folder / "out", [("a", 1), ("ü", 0)])
+    assert not list(files.folder.glob("*out*"))
+    assert not list(files.folder.glob(".*out*"))
