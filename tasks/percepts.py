@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, ClassVar
 from tasks.cell import Cell, canonical
 from tasks.convnets import ConvnetSpec
 from tasks.data import decode
-from tasks.data.features import StorePlan, shard_file, write_shard
+from tasks.data.feature_plan import StorePlan
+from tasks.data.feature_shards import is_whole, layout_of, write_shard
 from tasks.data.index import Index, read
 from tasks.data.root import folder_of
 from tasks.schedule import Schedule
@@ -152,13 +153,8 @@ class Percepts:
 
     def lost(self) -> str:
         """Why an accepted result does not count any more: its shard may have been removed from the store."""
-        path = shard_file(self.recipe.folder, self.shard)
-        try:
-            size = path.stat().st_size
-        except OSError:
-            return f"{path} is not there any more"
-        wanted = self.recipe.plan.shard_bytes(self.shard)
-        return "" if size == wanted else f"{path} has {size} bytes instead of {wanted}"
+        layout = layout_of(self.recipe.folder, self.recipe.plan, self.shard)
+        return "" if is_whole(layout) else f"{layout.path} is not there any more, or not whole"
 
     def build(self, seed: int, needed: tuple[Needed, ...]) -> torch.nn.Module:
         """The convnet, its weights loaded and checked."""

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tasks.data.dataset import Video
-from tasks.data.features import FILE, FeatureStore, StorePlan, read_plan
+from tasks.data.feature_plan import StorePlan, read_plan
+from tasks.data.features import FeatureStore
 from tasks.data.index import Index, read
 from tasks.data.root import folder_of
 
@@ -69,8 +70,12 @@ class VideoPercepts:
 
     def window(self, video: Video, start: int, num_frames: int) -> np.ndarray:
         """Percepts start .. start + num_frames of a video, as far as it has them, float32."""
-        count = max(0, min(num_frames, video.num_frames - start))
-        return self._store.window(video.id, start, count).astype("float32")
+        import numpy as np
+
+        count = min(num_frames, video.num_frames - start)
+        out_TD = np.empty((count, self.frame_size), dtype=np.float32)
+        self._store.window(video.id, start, count, out_TD)
+        return out_TD
 
     def unlabelled(self, seed: int, indices: Sequence[int], num_frames: int) -> np.ndarray:
         """Windows of any videos of the set, labels unseen, float32 (T, B, D).
@@ -87,7 +92,7 @@ class VideoPercepts:
             which = bisect_right(ends, int(draw))
             start = int(draw) - (ends[which - 1] if which else 0)
             count = min(num_frames, self._store.videos[ids[which]] - start)
-            out_TBD[:count, row] = self._store.window(ids[which], start, count)
+            self._store.window(ids[which], start, count, out_TBD[:count, row])
             out_TBD[count:, row] = out_TBD[count - 1, row]
         return out_TBD
 
@@ -98,7 +103,9 @@ class VideoPercepts:
 
 def stores(set_name: str) -> dict[str, StorePlan]:
     """The stores of percepts of a set that can be read, by the name of their folders."""
-    folders = sorted(path.parent for path in (folder_of(set_name) / "percepts").glob(f"*/{FILE}"))
+    folders = sorted(
+        path.parent for path in (folder_of(set_name) / "percepts").glob("*/store.json")
+    )
     found = {}
     for folder in folders:
         try:

@@ -15,12 +15,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import h5py
+import numpy as np
 import torch
 
 from harness import loop
 from models.lstm import StackedLSTM
 from slurm.ddp import Ranks
 from tasks.data.digits import Digits
+from tasks.data.features import FeatureStore, StorePlan, write_shard
 from tasks.encoders import LSTM
 from tasks.fewshot import FewShot
 from tasks.schedule import Schedule
@@ -109,6 +112,43 @@ def training_loop() -> Ratio:
     )
 
 
+def feature_windows(folder: Path) -> list[Ratio]:
+    """Batches of random 16-frame windows from the feature store against its peers, all files in the page cache."""
+    plan = StorePlan.cut({}, [(f"v{index}", 60) for index in range(200)], 4096, shard_bytes=2**25)
+    rows_RD = np.random.default_rng(0).standard_normal((200 * 60, 4096), np.float32).astype("<f2")
+    first_row = {f"v{index}": 60 * index for index in range(200)}
+    for number, shard in enumerate(plan.shards):
+        features = ((video, rows_RD[first_row[video] :][:60]) for video, _ in shard)
+        write_shard(folder, plan, number, features)
+    rows_RD.tofile(folder / "rows.bin")
+    mapped_RD = np.memmap(folder / "rows.bin", "<f2", "r", shape=rows_RD.shape)
+    draw = np.random.default_rng(1)
+    batches = [
+        [(f"v{video}", int(start)) for video, start in draw.integers(0, (200, 45), (32, 2))]
+        for _ in range(20)
+    ]
+    out_TBD = np.empty((16, 32, 4096), "<f2")
+
+    def sliced(source_RD: "np.memmap | h5py.Dataset") -> None:
+        for batch in batches:
+            for index, (video, start) in enumerate(batch):
+                row = first_row[video] + start
+                out_TBD[:, index] = source_RD[row : row + 16]
+
+    with FeatureStore.open(folder) as store, h5py.File(folder / "rows.h5", "w") as file:
+        stored_RD = file.create_dataset("hidden6", data=rows_RD)
+
+        def from_store() -> None:
+            for batch in batches:
+                store.windows(batch, 16, out_TBD)
+
+        what = "640 random windows of 16 x 4096 float16, warm"
+        return [
+            compare(what, from_store, "numpy.memmap", lambda: sliced(mapped_RD)),
+            compare(what, from_store, "h5py, contiguous", lambda: sliced(stored_RD)),
+        ]
+
+
 def command(words: list[str], peer: list[str]) -> Ratio:
     """A command line against the start of the interpreter with click."""
 
@@ -131,7 +171,10 @@ def main() -> None:
     torch.set_num_threads(1)
     store = torch.distributed.HashStore()
     torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    with tempfile.TemporaryDirectory() as folder:
+        windows = feature_windows(Path(folder))
     ratios = [
+        *windows,
         lstm(16, 64, 4096, 2048),
         lstm(16, 128, 512, 512),
         lstm(16, 128, 1024, 128),

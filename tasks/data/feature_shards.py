@@ -1,0 +1,334 @@
+"""One shard of a store of features: a safetensors file that is written as a stream and read at any offset.
+
+Layout, after https://huggingface.co/docs/safetensors: 8 bytes, the header's length as little-endian uint64; the header, JSON
+padded with spaces to a multiple of 8; the tensors without gaps. Here one tensor a video, (T, D), in the plan's order. The
+header's __metadata__ says where the features come from, and ends with `crc32`: eight hexadecimal digits a video, in
+the same order, over the bytes of its tensor. All of the header but these digits is known from the plan.
+
+Shapes: T frames of a video, D numbers of a frame's feature.
+"""
+
+import hashlib
+import json
+import os
+import stat
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.data.feature_plan import (
+    FORMAT,
+    Clip,
+    StoreDamaged,
+    StoreIncomplete,
+    StorePlan,
+    beside,
+)
+
+CRC_DIGITS = 8
+SAFETENSORS_DTYPE = {"float16": "F16", "float32": "F32"}
+MAX_BUFFERS = 1024
+"""Buffers of one preadv: Linux' IOV_MAX."""
+
+CHUNK_BYTES = 2**23
+"""Read at a time where a whole shard is read."""
+
+Features = NDArray[np.floating]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardWritten:
+    """A shard that is on disk, whole."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardLayout:
+    """Where everything is in a shard's file, known from the plan alone."""
+
+    path: Path
+    number: int
+    clips: tuple[Clip, ...]
+    before_crcs: bytes
+    """The file's beginning, length included, up to the first checksum."""
+    after_crcs: bytes
+    """From the last checksum to the first tensor."""
+    starts: tuple[int, ...]
+    """Bytes from the file's beginning to each tensor, and to the file's end."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.starts[-1]
+
+    def head(self, crcs: Sequence[int]) -> bytes:
+        """All that comes before the first tensor, for these checksums."""
+        digits = "".join(f"{crc:0{CRC_DIGITS}x}" for crc in crcs)
+        return self.before_crcs + digits.encode() + self.after_crcs
+
+    def open(self) -> int:
+        """A file descriptor of the shard, after a quick look: its size, and its header up to the checksums.
+
+        Raises:
+            StoreIncomplete: when it is not there.
+            StoreDamaged: when it is cut short or has another header, as a shard of other features does.
+        """
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            raise StoreIncomplete(
+                f"{self.path} is missing: extract shard {self.number} of its store"
+            ) from None
+        if not stat.S_ISREG(found.st_mode) or found.st_size != self.size:
+            raise StoreDamaged(
+                f"{self.path} has {found.st_size} bytes, but this shard has {self.size}: "
+                f"extract shard {self.number} again",
+                (self.number,),
+            )
+        handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            begins = os.pread(handle, len(self.before_crcs), 0)
+        except BaseException:
+            os.close(handle)
+            raise
+        if begins != self.before_crcs:
+            os.close(handle)
+            raise StoreDamaged(
+                f"{self.path} has not the header that this store gives it (altered, or a shard of other features): "
+                f"extract shard {self.number} again",
+                (self.number,),
+            )
+        return handle
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """Where a store's shard lies."""
+    return folder / f"shard-{number:05d}.safetensors"
+
+
+def layout_of(folder: Path, plan: StorePlan, number: int) -> ShardLayout:
+    """The layout of a plan's shard in a folder.
+
+    Raises:
+        ValueError: when the plan has no such shard.
+    """
+    if not 0 <= number < len(plan.shards):
+        raise ValueError(
+            f"shard {number} does not exist: the plan has shards 0 to {len(plan.shards) - 1}"
+        )
+    clips = plan.shards[number]
+    ends = list(accumulate(frames * plan.frame_bytes for _, frames in clips))
+    dtype, size = SAFETENSORS_DTYPE[plan.dtype], plan.frame_size
+    tensors = "".join(
+        f',{json.dumps(video)}:{{"dtype":"{dtype}","shape":[{frames},{size}],"data_offsets":[{start},{end}]}}'
+        for (video, frames), start, end in zip(clips, [0, *ends], ends, strict=False)
+    )
+    metadata = {
+        "format": f"features {FORMAT}",
+        "identity": plan.identity,
+        "made_of": json.dumps(plan.made_of, sort_keys=True),
+        "shard": f"{number} of {len(plan.shards)}",
+        "crc32": "",
+    }
+    opening = '{"__metadata__":' + json.dumps(metadata)[: -len('"}')]
+    closing = '"}' + tensors + "}"
+    length = len(opening) + CRC_DIGITS * len(clips) + len(closing)
+    padding = -length % 8
+    first = 8 + length + padding
+    return ShardLayout(
+        path=shard_path(folder, number),
+        number=number,
+        clips=clips,
+        before_crcs=(length + padding).to_bytes(8, "little") + opening.encode(),
+        after_crcs=closing.encode() + b" " * padding,
+        starts=(first, *(first + end for end in ends)),
+    )
+
+
+def is_whole(layout: ShardLayout) -> bool:
+    """Whether a shard is there and passes the quick look."""
+    try:
+        os.close(layout.open())
+    except (StoreIncomplete, StoreDamaged):
+        return False
+    return True
+
+
+def shards_missing(folder: Path, plan: StorePlan) -> list[int]:
+    """The shards of a plan that have still to be written, by a look at sizes and headers.
+
+    Raises:
+        StoreMismatch: when the folder holds another store.
+        StoreDamaged: when its store.json is not what was written.
+    """
+    try:
+        plan.check(folder)
+    except StoreIncomplete:
+        return list(range(len(plan.shards)))
+    numbers = range(len(plan.shards))
+    return [number for number in numbers if not is_whole(layout_of(folder, plan, number))]
+
+
+def write_shard(
+    folder: Path, plan: StorePlan, number: int, features: Iterable[tuple[str, Features]]
+) -> ShardWritten:
+    """Write one shard, holding one video at a time; the same features give the same bytes.
+
+    A shard that is there is replaced. What an earlier attempt left behind when it was killed is removed.
+
+    Args:
+        folder: the store's; store.json is written there too, unless it is there.
+        plan: of the whole store.
+        number: of the shard.
+        features: of each of its videos, in the plan's order, the id and the features (T, D) as float16, float32 or float64.
+
+    Raises:
+        ValueError: when videos are not those of the plan, a shape is wrong, or a number is NaN, infinite or
+            beyond the range of the plan's type; nothing is left on disk then.
+        StoreMismatch: when the folder holds another store.
+        OSError: when the disk is full, read-only or gone.
+    """
+    layout = layout_of(folder, plan, number)
+    plan.write(folder)
+    with beside(layout.path) as temporary:
+        with temporary.open("w+b") as sink:
+            sink.write(layout.head([0] * len(layout.clips)))
+            crcs = []
+            for features_TD in _in_order(layout, plan, features):
+                crcs.append(zlib.crc32(features_TD.data))
+                sink.write(features_TD.data)
+            sink.seek(0)
+            sink.write(layout.head(crcs))
+            sink.flush()
+            os.fsync(sink.fileno())
+            sink.seek(0)
+            digest = hashlib.file_digest(sink, "sha256").hexdigest()
+        try:
+            temporary.replace(layout.path)
+        except FileNotFoundError:
+            # Another job wrote this shard at the same time, was through first and tidied up.
+            if not is_whole(layout):
+                raise
+            with layout.path.open("rb") as source:
+                digest = hashlib.file_digest(source, "sha256").hexdigest()
+    for left_behind in folder.glob(f".{layout.path.name}.*"):
+        left_behind.unlink(missing_ok=True)
+    return ShardWritten(bytes=layout.size, sha256=digest)
+
+
+def _in_order(
+    layout: ShardLayout, plan: StorePlan, features: Iterable[tuple[str, Features]]
+) -> Iterable[NDArray[np.uint8]]:
+    """The bytes of each video's features, checked."""
+    expected = iter(layout.clips)
+    for video, features_TD in features:
+        clip = next(expected, None)
+        if clip is None:
+            raise ValueError(
+                f"shard {layout.number} has {len(layout.clips)} videos, but features of {video!r} came after "
+                "them: pass those of the plan, in its order"
+            )
+        if video != clip[0]:
+            raise ValueError(
+                f"features of {video!r} came where shard {layout.number} has {clip[0]!r}: "
+                "pass videos in the plan's order"
+            )
+        yield _stored(clip, features_TD, plan)
+    clip = next(expected, None)
+    if clip is not None:
+        raise ValueError(
+            f"features ended before video {clip[0]!r} of shard {layout.number}: pass all of the plan's videos"
+        )
+
+
+def _stored(clip: Clip, features_TD: Features, plan: StorePlan) -> NDArray[np.uint8]:
+    video, frames = clip
+    if features_TD.shape != (frames, plan.frame_size):
+        raise ValueError(
+            f"features of video {video} have the shape {features_TD.shape}, but the plan says "
+            f"{(frames, plan.frame_size)}: (frames, frame_size)"
+        )
+    if features_TD.dtype.kind != "f":
+        raise ValueError(
+            f"features of video {video} are {features_TD.dtype}: pass float16, float32 or float64"
+        )
+    # The smaller of both, since a comparison is done in the features' own type.
+    limit = float(min(np.finfo(plan.dtype).max, np.finfo(features_TD.dtype).max))
+    # NaN is not below anything, so one comparison finds NaN, Inf and overflow.
+    good_TD = np.abs(features_TD) <= limit
+    if not good_TD.all():
+        frame, place = map(int, np.argwhere(~good_TD)[0])
+        value = float(features_TD[frame, place])
+        rule = (
+            f"beyond the {limit:g} of {plan.dtype}: plan the store with dtype float32, or scale the features"
+            if np.isfinite(value)
+            else "not a finite number: look at that frame, and at the network's arithmetic"
+        )
+        raise ValueError(f"video {video}, frame {frame}, number {place} is {value:g}, {rule}")
+    stored_TD = np.ascontiguousarray(features_TD, dtype=plan.numpy_dtype)
+    return stored_TD.reshape(-1).view(np.uint8)
+
+
+def fill(handle: int, buffers: Sequence[NDArray[np.uint8]], offset: int) -> None:
+    """Read into buffers, one after the other, what a file holds from an offset on.
+
+    Raises:
+        EOFError: when the file ends before the buffers are full.
+    """
+    waiting = [buffer.data for buffer in buffers]
+    first = 0
+    while first < len(waiting):
+        got = os.preadv(handle, waiting[first : first + MAX_BUFFERS], offset)
+        if got == 0:
+            raise EOFError
+        offset += got
+        while first < len(waiting) and got >= len(waiting[first]):
+            got -= len(waiting[first])
+            first += 1
+        if got:
+            waiting[first] = waiting[first][got:]
+
+
+def damaged_clips(layout: ShardLayout) -> list[str]:
+    """Read a whole shard and find the videos whose bytes are not those that were written.
+
+    Raises:
+        StoreIncomplete: when the shard is not there.
+        StoreDamaged: when the header is altered, apart from checksums.
+    """
+    handle = layout.open()
+    try:
+        head = os.pread(handle, layout.starts[0], 0)
+        start = len(layout.before_crcs)
+        digits = head[start : start + CRC_DIGITS * len(layout.clips)]
+        if head != layout.before_crcs + digits + layout.after_crcs:
+            raise StoreDamaged(
+                f"the header of {layout.path} was altered: delete the file and extract shard {layout.number} again",
+                (layout.number,),
+            )
+        damaged = []
+        buffer = np.empty(CHUNK_BYTES, np.uint8)
+        for index, (video, _) in enumerate(layout.clips):
+            crc = _crc32(handle, buffer, layout.starts[index], layout.starts[index + 1])
+            said = digits[CRC_DIGITS * index : CRC_DIGITS * (index + 1)]
+            if f"{crc:0{CRC_DIGITS}x}".encode() != said:
+                damaged.append(video)
+        return damaged
+    finally:
+        os.close(handle)
+
+
+def _crc32(handle: int, buffer: NDArray[np.uint8], start: int, end: int) -> int:
+    crc = 0
+    for offset in range(start, end, len(buffer)):
+        part = buffer[: min(len(buffer), end - offset)]
+        fill(handle, [part], offset)
+        crc = zlib.crc32(part.data, crc)
+    return crc
