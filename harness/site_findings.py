@@ -260,21 +260,16 @@ def _again(cluster: Cluster, chosen: Sequence[Partition], site: Site) -> list[Fi
     found = []
     preempts = site.preempt_type not in ("", "preempt/none")
     modes = {each.preempt_mode or site.preempt_mode for each in chosen} if preempts else set()
+    told = f"PreemptMode {', '.join(sorted(modes))}" if any(modes) else "PreemptMode OFF"
     if any("CANCEL" in mode for mode in modes):
-        found.append(
-            Finding(
-                "preemption", True, "it cancels jobs here, and does not requeue them", continues
-            )
-        )
-    elif any("REQUEUE" in mode for mode in modes) and not cluster.requeue:
-        found.append(
-            Finding(
-                "preemption",
-                True,
-                "it requeues jobs here, and requeue = false forbids that",
-                continues,
-            )
-        )
+        found.append(Finding("preemption", True, f"{told}: jobs are cancelled, not requeued", continues))  # fmt: skip
+    elif any("REQUEUE" in mode for mode in modes):
+        follows = "jobs save, are requeued, and continue" if cluster.requeue else continues
+        found.append(Finding("preemption", True, told, follows))
+    elif any("SUSPEND" in mode or "GANG" in mode for mode in modes):
+        found.append(Finding("preemption", True, told, "jobs stand still for a while, and go on"))
+    else:
+        found.append(Finding("preemption", True, f"{told}: no job is pushed aside"))
     if not cluster.requeue:
         found.append(Finding("requeue", True, "false", continues))
     elif site.job_requeue is False:

@@ -95,9 +95,10 @@ def test_preemption_that_cancels_is_no_fault_and_says_what_continues() -> None:
     found = compared(site=site, partition="gpu")["preemption"]
     assert found.ok
     assert "the next `harness run` continues" in found.advice
-    assert "preemption" not in compared(site=site)
-    assert "preemption" in compared(site=site, requeue=False)
-    assert "preemption" not in compared(partition="gpu")
+    assert compared(site=site)["preemption"].advice == "jobs save, are requeued, and continue"
+    assert "the next `harness run`" in compared(site=site, requeue=False)["preemption"].advice
+    off = Site(preempt_type="preempt/none", preempt_mode="REQUEUE")
+    assert "no job is pushed aside" in compared(site=off)["preemption"].found
 
 
 def test_jobs_ask_for_the_requeue_that_the_site_does_not_give_unasked() -> None:
