@@ -14,7 +14,8 @@ from harness.cli import cli
 from tasks.data import survey as surveying
 from tasks.data.index import read
 from tests.harness.running import environment
-from tests.tasks.clips import real_data, truncate, write_clip
+from tests.real_data import real_data
+from tests.tasks.clips import truncate, write_clip
 from tests.tasks.test_lists import write_hmdb, write_ucf
 
 Decoded = list[str]

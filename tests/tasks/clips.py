@@ -1,4 +1,4 @@
-"""Video files for tests: tiny ones written here, and real ones where they are."""
+"""Video files for tests, tiny ones."""
 
 import os
 import struct
@@ -7,20 +7,8 @@ from pathlib import Path
 
 import av
 import numpy as np
-import pytest
 
 from tasks.data.survey import Surveyed, look_at
-
-ROOT = Path(__file__).parents[2]
-
-
-def real_data(*parts: str) -> Path:
-    """A file or folder of the real data, or a skipped test."""
-    folder = Path(os.environ.get("HARNESS_TEST_DATA") or ROOT.parent / "shared" / "data")
-    path = folder.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"the real data are not here ({path}); HARNESS_TEST_DATA says where they are")
-    return path
 
 
 def write_clip(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tasks.data.decode import UnreadableVideo, examine, read_frames
-from tests.tasks.clips import claim_more, grey, real_data, truncate, write_clip
+from tests.real_data import real_data
+from tests.tasks.clips import claim_more, grey, truncate, write_clip
 
 
 @pytest.mark.parametrize("name", ["a.avi", "a.mp4", "a.mkv"])

@@ -15,7 +15,8 @@ from tasks.data.root import data_root, folder_of
 from tasks.data.sheet import Split
 from tasks.data.survey import look_at
 from tasks.data.verify import verify_videos
-from tests.tasks.clips import real_data, write_clip
+from tests.real_data import real_data
+from tests.tasks.clips import write_clip
 
 
 def video(name: str, label: int | None, group: str, **changes: object) -> IndexedVideo:

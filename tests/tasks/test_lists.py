@@ -12,7 +12,7 @@ from tasks.data.labels import by_folder, from_csv, unlabelled, with_groups
 from tasks.data.lists import BadList, hmdb51_source, official_counts, read_lists
 from tasks.data.sheet import Entry, Sheet, id_of
 from tasks.data.splits import draw, leave_one_group_out
-from tests.tasks.clips import real_data
+from tests.real_data import real_data
 
 
 def problems(name: str, sheet: Sheet) -> tuple[str, ...]:
