@@ -30,6 +30,21 @@ def find_dataset(name: str, percepts: str = "") -> Dataset:
     return found
 
 
+def check_alike(labelled: Dataset, unlabelled: Dataset) -> None:
+    """See that what is learned on unlabelled frames fits the labelled ones.
+
+    Raises:
+        ValueError: when their frames are not of one kind.
+    """
+    kinds = type(labelled), type(unlabelled)
+    if kinds[0] is not kinds[1]:
+        raise ValueError(
+            f"frames of {unlabelled.name} are not like those of {labelled.name}: pretrain on videos of the same kind"
+        )
+    if labelled.name not in DATASETS:
+        load("tasks.data.videos:check_alike")(labelled, unlabelled)
+
+
 def indexed() -> list[str]:
     """Names of the sets of videos that were indexed."""
     from tasks.data.index import FILE

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from configs.data import find_dataset
+from configs.data import check_alike, find_dataset
 from configs.experiment import Experiment
 from reports.evidence import Evidence
 from reports.published import BASELINE, PRETRAINED, SINGLE_FRAME
@@ -112,6 +112,7 @@ def fig12(
             )
     data = find_dataset(dataset, percepts)
     unlabelled = find_dataset(pretrain_on, pretrain_percepts) if pretrain_on else data
+    check_alike(data, unlabelled)
     paper = LSTM(units=units, layers=layers)
     spec: EncoderSpec = paper if encoder is None else replace(encoder, units=units, layers=layers)  # type: ignore[type-var]
     pretrained = Cell(

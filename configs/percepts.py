@@ -71,7 +71,7 @@ def percepts(
     recipe = Recipe(
         set_name=dataset,
         videos=index.content_identity,
-        convnet=net or _spec(convnet, weights, layer, preprocessing, side),
+        convnet=net or _spec(convnet, weights, layer, preprocessing, side, (rows, columns)),
         size=(rows, columns),
         shard_frames=shard_frames,
     )
@@ -91,11 +91,13 @@ def percepts(
     )
 
 
-def _spec(name: str, weights: str, layer: str, preprocessing: str, side: int) -> ConvnetSpec:
+def _spec(
+    name: str, weights: str, layer: str, preprocessing: str, side: int, size: tuple[int, int]
+) -> ConvnetSpec:
     if name == "raw_pixels":
         if weights or layer:
             raise ValueError("raw_pixels has neither weights nor layers: leave them out")
-        return raw_pixels(side=side)
+        return raw_pixels(side=side, crop=min(224, *size))
     if not weights:
         raise ValueError(f"{name} needs its weights: name the file with --set weights=FILE")
     return convnet(

@@ -106,9 +106,11 @@ def train(
     """
     schedule = task.schedule
     shard = Shard(rank=ranks.rank, num_ranks=ranks.num_ranks)
+    history: dict[str, list[float]] = {"step": [], "loss": [], "learning_rate": [], "time": []}
+    if schedule.steps == 0:  # a model that is only applied may have nothing to train
+        return Trained(history=history, resumed_from=0, seconds=0.0)
     optimizer = build_optimizer(schedule, model)
     step = 0
-    history: dict[str, list[float]] = {"step": [], "loss": [], "learning_rate": [], "time": []}
     # The loss of the batches since the last point of the curve, over all ranks, and how many they are.
     total, since = torch.zeros((), dtype=torch.float64, device=ranks.device), 0
     loaded = ranks.share(checkpoint.newest(earlier, cell=cell) if ranks.is_first else None)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tasks.data.dataset import Video
 from tasks.data.feature_plan import StorePlan, read_plan
+from tasks.data.feature_shards import shards_missing
 from tasks.data.features import FeatureStore
 from tasks.data.index import Index, read
 from tasks.data.root import folder_of
@@ -43,8 +44,8 @@ class VideoPercepts:
 
     @property
     def name(self) -> str:
-        """The set's name, and the stream where it is not RGB."""
-        return self.set_name if self.stream == "rgb" else f"{self.set_name} {self.stream}"
+        """The set's name, whatever the stream: subsets are drawn by it, the same for all streams."""
+        return self.set_name
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -144,6 +145,12 @@ def video_percepts(set_name: str, percepts: str = "") -> VideoPercepts:
         raise ValueError(
             f"{found[0]} was made of other videos than those that {set_name} holds now: run `harness run percepts` again"
         )
+    lacking = shards_missing(_folder(set_name, found[0]), plan)
+    if lacking:
+        raise ValueError(
+            f"{found[0]} of {set_name} lacks {len(lacking)} of {len(plan.shards)} shards: run `harness run percepts` again, it "
+            "makes what is missing"
+        )
     return VideoPercepts(
         set_name=set_name,
         stream=str(made_of.get("stream", "rgb")),
@@ -152,6 +159,28 @@ def video_percepts(set_name: str, percepts: str = "") -> VideoPercepts:
         frame_size=plan.frame_size,
         place=found[0],
     )
+
+
+def check_alike(labelled: VideoPercepts, unlabelled: VideoPercepts) -> None:
+    """See that two sets' percepts are made in one way, so that what is learned on one fits the other.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    first, second = (
+        {
+            name: value
+            for name, value in read_plan(_folder(each.set_name, each.place)).made_of.items()
+            if name not in ("set_name", "videos", "shard_frames")
+        }
+        for each in (labelled, unlabelled)
+    )
+    differing = [name for name in first.keys() | second.keys() if first.get(name) != second.get(name)]  # fmt: skip
+    if differing:
+        raise ValueError(
+            f"the percepts of {unlabelled.set_name} are not made like those of {labelled.set_name}: {', '.join(sorted(differing))} "
+            "differ; extract both in one way, or name others with pretrain_percepts=..."
+        )
 
 
 @lru_cache(maxsize=16)

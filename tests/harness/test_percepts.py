@@ -1,0 +1,207 @@
+"""From a folder of clips to fig12: percepts extracted a shard a cell, found by identity, never those of something else."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from click.testing import Result
+
+from tasks.data.features import FeatureStore
+from tasks.data.videos import VideoPercepts, video_percepts
+from tests.harness.faked import invoke
+from tests.harness.running import Harness, rows, sets
+from tests.tasks.clips import write_clip
+
+LENGTHS = (20, 17, 9, 31, 24, 18, 40, 16)
+EXTRACTION = {"dataset": "mine", "convnet": "raw_pixels", "side": 3, "rows": 24, "columns": 32, "shard_frames": 45}  # fmt: skip
+FIG12 = {
+    "dataset": "mine", "shots": 1, "resamples": 2, "units": 4, "layers": 1, "pretrain_steps": 2, "pretrain_batch": 3,
+    "finetune_steps_few": 2, "finetune_batch": 2, "single_frame_steps": 2,
+}  # fmt: skip
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of eight clips of two classes, indexed as `mine`."""
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path / "data"))
+    for number, length in enumerate(LENGTHS):
+        name = f"videos/{'ab'[number % 2]}/{'ab'[number % 2]}_g{number // 2:02d}.avi"
+        write_clip(tmp_path / name, length, seed=number)
+    indexed = invoke(
+        "data", "index", "mine", "--videos", str(tmp_path / "videos"), "--labels", "by-folder",
+        "--groups", r"(g\d+)", "--splits", "2", "--test-share", "0.5", "--jobs", "1",
+    )  # fmt: skip
+    assert indexed.exit_code == 0, indexed.output
+    return tmp_path
+
+
+def extract(folder: Path, work: str = "work", **changes: object) -> Result:
+    words = sets({**EXTRACTION, **changes})
+    return invoke("run", "percepts", *words, "--cluster", "inline", "--workdir", str(folder / work))
+
+
+def stores(folder: Path) -> list[Path]:
+    return sorted((folder / "data" / "mine" / "percepts").iterdir())
+
+
+def test_percepts_are_what_a_plain_decoding_gives(mine: Path) -> None:
+    done = extract(mine)
+    assert done.exit_code == 0, done.output
+    (folder,) = stores(mine)
+    assert folder.name.startswith("rgb-raw_pixels-pixels-")
+    store = FeatureStore.open(folder)
+    assert len(store.plan.shards) == 6
+    assert sum(store.videos.values()) == sum(LENGTHS)
+    with av.open(str(mine / "videos/a/a_g01.avi")) as container:
+        frames = [
+            frame.reformat(32, 24, "rgb24", interpolation="BILINEAR").to_ndarray()
+            for frame in container.decode(video=0)
+        ]
+    kept_TYX = np.stack(frames).astype(np.float64)[:, :, 4:28] @ [0.299, 0.587, 0.114] / 255
+    expected_TD = kept_TYX.reshape(-1, 3, 8, 3, 8).mean((2, 4)).reshape(-1, 9)
+    assert (
+        np.abs(store.frames("a/a_g01") - expected_TD).max() < 2e-3
+    )  # float16, and the decoder's rounding
+    numbers = rows((mine / "work/reports/percepts/percepts.csv").read_bytes())
+    assert sum(float(row["frames"]) for row in numbers) == sum(LENGTHS)
+
+
+def test_a_lost_shard_is_made_again_and_no_other_to_the_same_bytes(mine: Path) -> None:
+    extract(mine)
+    (folder,) = stores(mine)
+    before = {path.name: path.read_bytes() for path in folder.glob("shard-*")}
+    (folder / "shard-00002.safetensors").unlink()
+    planned = invoke("run", "percepts", *sets(EXTRACTION), "--workdir", str(mine / "work"), "--dry-run")  # fmt: skip
+    assert "5 done, 1 to run, 1 of them stale" in planned.stdout
+    assert "shard-00002.safetensors is not there any more" in planned.stdout
+    assert extract(mine).exit_code == 0
+    assert {path.name: path.read_bytes() for path in folder.glob("shard-*")} == before
+
+
+def test_an_extraction_that_is_killed_goes_on_to_the_same_bytes(mine: Path) -> None:
+    harness = Harness(mine / "killed")
+    words = ("run", "percepts", *sets({**EXTRACTION, "shard_frames": 1}), "--jobs", "1")
+    run = harness.start(*words)
+    deadline = time.monotonic() + 90
+    while not list((mine / "data/mine").glob("percepts/*/shard-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    (folder,) = stores(mine)
+    harness(*words)
+    killed = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for path in folder.iterdir():
+        path.unlink()
+    undisturbed = Harness(mine / "undisturbed")
+    undisturbed(*words)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == killed
+    assert len(killed) == 9  # a shard a video, and store.json
+
+
+def test_fig12_runs_on_a_set_and_its_cells_name_the_percepts(mine: Path) -> None:
+    extract(mine)
+    work = mine / "figure"
+    done = invoke("run", "fig12", *sets(FIG12), "--cluster", "inline", "--workdir", str(work))
+    assert done.exit_code == 0, done.output
+    results = [json.loads(path.read_bytes()) for path in work.glob("runs/*/result.json")]
+    assert len(results) == 7
+    (folder,) = stores(mine)
+    identity = FeatureStore.open(folder).identity
+    for body in results:
+        task = body["description"]["task"]
+        data = task["dataset"] if "dataset" in task else task["subset"]["dataset"]
+        assert data["percepts"] == identity
+    table = (work / "reports/fig12/fig12.md").read_text()
+    assert "mine" in table
+    # Percepts of another kind are other cells, and are asked for by name.
+    extract(mine, side=4)
+    ambiguous = invoke("run", "fig12", *sets(FIG12), "--workdir", str(work), "--dry-run")
+    assert ambiguous.exit_code == 2
+    assert "could be any of" in ambiguous.stderr
+    other = next(path.name for path in stores(mine) if path != folder)
+    chosen = {**FIG12, "percepts": other}
+    planned = invoke("run", "fig12", *sets(chosen), "--workdir", str(work), "--dry-run", "--json")
+    assert json.loads(planned.stdout)["done"] == 0
+
+
+def test_pretraining_on_another_set_must_see_the_same_kind_of_percepts(mine: Path) -> None:
+    extract(mine)
+    invoke("data", "index", "more", "--videos", str(mine / "videos/a"), "--unlabelled", "--jobs", "1")  # fmt: skip
+    more = {"dataset": "more", "side": 4}
+    assert extract(mine, **more).exit_code == 0
+    words = sets({**FIG12, "pretrain_on": "more"})
+    refused = invoke("run", "fig12", *words, "--workdir", str(mine / "f"), "--dry-run")
+    assert refused.exit_code == 2
+    assert "percepts of more are not made like those of mine" in refused.stderr
+    assert extract(mine, dataset="more").exit_code == 0
+    same = next(path.name for path in (mine / "data/more/percepts").iterdir() if (json.loads((path / "store.json").read_bytes())["frame_size"] == 9))  # fmt: skip
+    words = sets({**FIG12, "pretrain_on": "more", "pretrain_percepts": same})
+    planned = invoke("run", "fig12", *words, "--workdir", str(mine / "f"), "--cluster", "inline")
+    assert planned.exit_code == 0, planned.output
+
+
+def test_windows_of_a_set_are_those_of_its_store(mine: Path) -> None:
+    extract(mine)
+    data = video_percepts("mine")
+    assert isinstance(data, VideoPercepts)
+    (folder,) = stores(mine)
+    store = FeatureStore.open(folder)
+    video = next(each for each in data.train(1) if each.num_frames == 9)
+    assert data.window(video, 2, 16).shape == (7, 9)
+    assert np.array_equal(data.frames(video), store.frames(video.id).astype(np.float32))
+    windows_TBD = data.unlabelled(7, range(400), 16)
+    assert windows_TBD.shape == (16, 400, 9)
+    assert np.array_equal(windows_TBD[:, 31:33], data.unlabelled(7, [31, 32], 16))
+    everywhere = {
+        store.window(video, start, 16).astype(np.float32).tobytes()
+        for video, frames in store.videos.items()
+        for start in range(frames - 15)
+    }
+    short_TD = store.frames(video.id).astype(np.float32)
+    everywhere.add(np.concatenate([short_TD, np.repeat(short_TD[-1:], 7, axis=0)]).tobytes())
+    seen = {np.ascontiguousarray(windows_TBD[:, row]).tobytes() for row in range(400)}
+    assert seen <= everywhere
+    assert len(seen) > 0.9 * len(everywhere)  # 67 places, 400 draws: each is seen
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"dataset": "mime"}, "dataset='mime' is no indexed set of videos; did you mean 'mine'? (there are: mine)"),
+        ({"convnet": "vgg16"}, "vgg16 needs its weights: name the file with --set weights=FILE"),
+        ({"convnet": "vgg16", "weights": "/nowhere.pth"}, "the weights /nowhere.pth cannot be read"),
+        ({"rows": 2}, "side=3: it must lie between 1 and crop=2"),
+        ({"shard_frames": 0}, "shard_frames=0: a shard holds at least 1 frame"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_extracted_is_a_sentence_before_anything_runs(
+    mine: Path, changes: dict[str, object], sentence: str
+) -> None:
+    refused = extract(mine, **changes)
+    assert refused.exit_code == 2
+    assert sentence in refused.stderr
+    assert not (mine / "data/mine/percepts").exists()
+
+
+def test_a_video_that_was_replaced_since_fails_its_shard_with_that_sentence(mine: Path) -> None:
+    write_clip(mine / "videos/a/a_g00.avi", 21, seed=99)
+    failed = extract(mine)
+    assert failed.exit_code == 1
+    assert "when it was indexed: index mine again" in failed.stderr
+    assert len(list(stores(mine)[0].glob("shard-*"))) == 5
+    unusable = invoke("run", "fig12", *sets(FIG12), "--workdir", str(mine / "f"), "--cluster", "inline")  # fmt: skip
+    assert unusable.exit_code == 2
+    assert "lacks 1 of 6 shards" in unusable.stderr
+
+
+def test_a_set_without_percepts_says_how_to_make_them(mine: Path) -> None:
+    refused = invoke("run", "fig12", *sets(FIG12), "--workdir", str(mine / "f"), "--dry-run")
+    assert refused.exit_code == 2
+    assert "mine has no percepts yet: make them with `harness run percepts --set dataset=mine" in refused.stderr  # fmt: skip
+    unknown = invoke("run", "fig12", "--set", "dataset=nine", "--workdir", str(mine / "f"))
+    assert "there is no dataset 'nine'; did you mean 'mine'? (there are: digits, mine;" in unknown.stderr  # fmt: skip
