@@ -19,6 +19,11 @@ from typing import Any
 
 from configs.knobs import did_you_mean
 
+CPU_GFLOPS = 15.0
+"""A rough rate of one CPU core on models of demo size, in 10^9 operations a second."""
+GPU_GFLOPS = 2000.0
+"""The same for one GPU: an assumption, for small models wait for the GPU and large ones are many times as fast."""
+
 WHAT = {
     str: "text",
     int: "a whole number",
@@ -63,11 +68,13 @@ class Cluster:
     """Nodes of a pretraining cell."""
     pretrain_ranks: int = 1
     """Processes of a pretraining cell on each of its nodes."""
+    process_gflops: float = 0.0
+    """10^9 operations a second that a process is expected to reach, for plans and packing; 0: CPU_GFLOPS or GPU_GFLOPS."""
 
     def __post_init__(self) -> None:
         least = {
             "gpus_per_node": 0, "cpus_per_task": 1, "memory_gb": 0, "time_min": 0, "array_limit": 1, "max_parallel": 1,
-            "pretrain_nodes": 1, "pretrain_ranks": 1,
+            "pretrain_nodes": 1, "pretrain_ranks": 1, "process_gflops": 0,
         }  # fmt: skip
         for name, bound in least.items():
             if not getattr(self, name) >= bound:
@@ -82,6 +89,11 @@ class Cluster:
                 f"pretrain_ranks = {self.pretrain_ranks}: a node has only gpus_per_node = {self.gpus_per_node}; take "
                 "more pretrain_nodes instead"
             )
+
+    @property
+    def expected_gflops(self) -> float:
+        """10^9 operations a second of one process, as far as anybody knows before a run."""
+        return self.process_gflops or (GPU_GFLOPS if self.gpus_per_node else CPU_GFLOPS)
 
 
 CLUSTERS: Mapping[str, Cluster] = {"slurm": Cluster()}

@@ -27,7 +27,7 @@ def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
 
 def percepts(
     *,
-    dataset: Annotated[str, "a set that `harness data index` has made"] = "",
+    dataset: Annotated[str, "a set that `harness data index` has made"],
     convnet: Annotated[
         Literal["vgg16", "squeezenet", "raw_pixels"], "which convnet (paper: vgg16)"
     ] = "vgg16",

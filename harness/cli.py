@@ -87,8 +87,10 @@ def describe(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     """Say what an experiment computes, its knobs, its cells, its expected cost and the paper's numbers."""
     with sentences():
         from harness.describe import describe_experiment, print_description
+        from harness.source import find
 
-        source, experiment, _ = resolve(name, settings, workdir_at(Path("work")), as_last_run=False)
+        source = find(name)
+        experiment = None if source.lacking(settings) else source.experiment(settings)
         content = describe_experiment(source, experiment)
         if as_json:
             print_json(content)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from configs.clusters import CPU_GFLOPS
 from configs.experiment import Experiment
 from configs.knobs import knobs
 from harness.plan import Plan
@@ -15,27 +16,25 @@ from harness.source import Source
 from harness.status import STATES, CellStatus
 from reports.published import PUBLISHED
 
-CORE_GFLOPS = 15.0
-"""A rough rate of one CPU core on models of demo size, in 10^9 operations a second; for expectations only."""
-
 SHOWN = 8
 """Cells of one state that a status names."""
 
 
-def describe_experiment(source: Source, experiment: Experiment) -> dict[str, Any]:
-    """Everything `harness describe` says."""
-    made = Plan(cells=experiment.all_cells(), done={}, damaged={})
+def describe_experiment(source: Source, experiment: Experiment | None) -> dict[str, Any]:
+    """Everything `harness describe` says; without cells where knobs are lacking that have no default."""
+    made = Plan(cells=experiment.all_cells() if experiment else (), done={}, damaged={})
     gflop = sum(each[3] for each in made.by_task())
     return {
         "name": source.name,
-        "title": experiment.title,
+        "title": experiment.title if experiment else (inspect.getdoc(source.function) or "").partition("\n")[0],
         "about": inspect.cleandoc(inspect.getmodule(source.function).__doc__ or ""),
         "knobs": {
             knob.name: {"type": knob.type_name, "default": _plain(knob.default), "meaning": knob.meaning}
             for knob in knobs(source.function).values()
         },
+        "lacking": [] if experiment else source.lacking(()),
         "cells": {name: {"count": count, "gflop": round(cost, 1)} for name, count, _, cost in made.by_task()},
-        "expected_core_hours": round(gflop / CORE_GFLOPS / 3600, 3),
+        "expected_core_hours": round(gflop / CPU_GFLOPS / 3600, 3),
         "published": [
             {"dataset": each.dataset, "method": each.method, "shots": each.shots, "value": each.value, "unit": each.unit, "source": each.source}
             for each in PUBLISHED
@@ -65,8 +64,13 @@ def print_description(content: dict[str, Any]) -> None:
     for name, knob in content["knobs"].items():
         default = knob["default"]
         shown = ",".join(map(str, default)) if isinstance(default, list) else str(default)
+        if name in content["lacking"]:
+            shown = "(to be set)"
         table.add_row(name, knob["type"], shown, knob["meaning"])
     console.print(table)
+    if content["lacking"]:
+        console.print(f"\nits cells and their cost depend on --set {content['lacking'][0]}=...")
+        return
     console.print("\n[bold]cells[/]")
     for name, cells in content["cells"].items():
         console.print(f"  {cells['count']:>6} {name:<12} {cells['gflop']:,.0f} GFLOP")
@@ -109,7 +113,7 @@ def print_plan(name: str, plan: Plan, stale: Mapping[str, str], as_json: bool) -
         f"{name}: {len(plan.cells)} cells, {len(plan.done)} done, {len(plan.todo)} to run{of_them}"
     )
     for task, count, todo, cost in plan.by_task():
-        seconds = cost / CORE_GFLOPS
+        seconds = cost / CPU_GFLOPS
         click.echo(
             f"  {task:<12} {todo:>5} of {count:<5} to run, {cost:,.0f} GFLOP (about {seconds / 60:,.1f} core minutes)"
         )

@@ -4,7 +4,6 @@ from typing import Any
 
 import click
 
-from harness.describe import CORE_GFLOPS
 from harness.plan import Plan
 from harness.send import Composition
 from slurm import sbatch
@@ -18,7 +17,7 @@ def content(composition: Composition, plan: Plan) -> dict[str, Any]:
     return {
         "to_send": composition.num_cells,
         "in_hand": len(composition.in_hand),
-        what: round(gflop / CORE_GFLOPS / 3600, 3),
+        what: round(gflop / composition.cluster.expected_gflops / 3600, 3),
         "arrays": [
             {
                 "array": array.name,
@@ -40,10 +39,11 @@ def show(composition: Composition, plan: Plan) -> None:
     """Print it for people."""
     told = content(composition, plan)
     hours = (
-        f"{told['gpu_hours']:g} GPU hours at a core's rate, a GPU is faster"
+        f"{told['gpu_hours']:g} GPU hours"
         if "gpu_hours" in told
         else f"{told['core_hours']:g} core hours"
     )
+    hours += f" at {composition.cluster.expected_gflops:,.0f} GFLOP/s a process (process_gflops)"
     click.echo(
         f"to send: {told['to_send']} cells in {len(told['arrays'])} arrays, about {hours}"
         + (f"; {told['in_hand']} more queue or run already" if told["in_hand"] else "")

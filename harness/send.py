@@ -6,7 +6,6 @@ from pathlib import Path
 
 from configs.clusters import Cluster
 from harness import files, provenance, sent, submission
-from harness.describe import CORE_GFLOPS
 from harness.order import Order
 from harness.plan import Plan
 from harness.source import Source, UsageError
@@ -167,7 +166,7 @@ def job_of(cell: Cell, cluster: Cluster) -> Job:
         needs=tuple(need.key for need in cell.needs),
         ranks=ranks,
         nodes=nodes,
-        cost=CELL_S + cell.task.gflop() / CORE_GFLOPS / ranks,
+        cost=CELL_S + cell.task.gflop() / cluster.expected_gflops / ranks,
     )
 
 

@@ -6,6 +6,7 @@ agree, so a file that was edited in between is noticed.
 
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.experiment import Experiment
-from configs.knobs import did_you_mean, parse
+from configs.knobs import did_you_mean, knobs, parse
 from configs.registry import ENTRY_POINTS, EXPERIMENTS
 
 
@@ -32,12 +33,34 @@ class Source:
     name: str
     function: Callable[..., Any]
 
+    def lacking(self, settings: Sequence[str]) -> list[str]:
+        """Knobs without a default that are not set.
+
+        Raises:
+            UsageError: for an unknown knob or a value that it refuses.
+        """
+        try:
+            chosen = parse(self.function, settings)
+        except ValueError as error:
+            raise UsageError(f"{self.name}: {error}") from None
+        return [
+            knob.name
+            for knob in knobs(self.function).values()
+            if knob.default is inspect.Parameter.empty and knob.name not in chosen
+        ]
+
     def experiment(self, settings: Sequence[str]) -> Experiment:
         """Call the function with `name=value` settings.
 
         Raises:
             UsageError: for an unknown knob or a value that it refuses.
         """
+        lacking = self.lacking(settings)
+        if lacking:
+            raise UsageError(
+                f"{self.name} needs to be told its {' and '.join(lacking)}: add --set {lacking[0]}=... (`harness describe "
+                f"{self.text}` says what it may be)"
+            )
         try:
             made = self.function(**parse(self.function, settings))
         except ValueError as error:

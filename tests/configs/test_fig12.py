@@ -7,14 +7,17 @@ import pytest
 from configs.experiment import Experiment
 from configs.fig12 import fig12
 from configs.registry import EXPERIMENTS
+from harness.source import find
 from reports.published import BASELINE, PRETRAINED, SINGLE_FRAME
 from tasks.cell import Cell
 from tasks.fewshot import FewShot
 from tasks.registry import load
 
+COMPLETE = [name for name in EXPERIMENTS if not find(name).lacking(())]
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_registered_experiment_is_made_of_unique_cells(name: str) -> None:
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_every_experiment_that_needs_no_knob_is_made_of_unique_cells(name: str) -> None:
     made = load(EXPERIMENTS[name].place)()
     assert isinstance(made, Experiment)
     cells = made.all_cells()

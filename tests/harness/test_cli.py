@@ -267,7 +267,7 @@ def test_two_functions_of_one_name_are_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("def mine(*, size):\n    pass\n", "mine raised TypeError"),
+        ("def mine(*, size):\n    pass\n", "mine needs to be told its size: add --set size=..."),
         (
             "def mine():\n    return 1 / 0\n",
             "mine raised ZeroDivisionError: division by zero (wrong.py, line 2)",

@@ -205,3 +205,13 @@ def test_a_set_without_percepts_says_how_to_make_them(mine: Path) -> None:
     assert "mine has no percepts yet: make them with `harness run percepts --set dataset=mine" in refused.stderr  # fmt: skip
     unknown = invoke("run", "fig12", "--set", "dataset=nine", "--workdir", str(mine / "f"))
     assert "there is no dataset 'nine'; did you mean 'mine'? (there are: digits, mine;" in unknown.stderr  # fmt: skip
+
+
+def test_an_experiment_that_must_be_told_its_dataset_says_so() -> None:
+    shown = invoke("describe", "percepts")
+    assert shown.exit_code == 0
+    assert "its cells and their cost depend on --set dataset=..." in shown.stdout
+    assert json.loads(invoke("describe", "percepts", "--json").stdout)["lacking"] == ["dataset"]
+    refused = invoke("run", "percepts", "--dry-run")
+    assert refused.exit_code == 2
+    assert "percepts needs to be told its dataset: add --set dataset=..." in refused.stderr
