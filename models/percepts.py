@@ -100,20 +100,23 @@ class RawPixels(Convnet):
 
     layers = ("pixels",)
 
-    def __init__(self, side: int = 32, *, grey: bool = True) -> None:
+    def __init__(self, side: int = 32, *, grey: bool = True, channels: int = 3) -> None:
         """Make it.
 
         Args:
             side: Rows and columns of what is left of an image.
             grey: One grey channel instead of three colours.
+            channels: Channels of an image; others than three have no grey.
 
         Raises:
-            ValueError: For a side below 1.
+            ValueError: For a side or a number of channels below 1, or grey of other than three channels.
         """
         super().__init__()
         if side < 1:
             raise ValueError(f"side={side}: an image has at least 1 row and column")
-        self.input_channels, self.input_size = 3, None
+        if channels < 1 or (grey and channels != 3):
+            raise ValueError(f"channels={channels}: at least 1, and 3 where grey is made of them")
+        self.input_channels, self.input_size = channels, None
         self.side, self.grey = side, grey
         self.register_buffer("luma_C", torch.tensor([0.299, 0.587, 0.114]), persistent=False)
 
@@ -133,7 +136,7 @@ class RawPixels(Convnet):
         return functional.adaptive_avg_pool2d(images_BCYX, self.side)
 
     def _sizes(self) -> Mapping[str, int]:
-        return {"pixels": self.side**2 * (1 if self.grey else 3)}
+        return {"pixels": self.side**2 * (1 if self.grey else self.input_channels or 0)}
 
 
 class WrappedConvnet(Convnet):

@@ -238,20 +238,29 @@ def convnet(
     )
 
 
-def raw_pixels(*, side: int = 32, grey: bool = True, crop: int = 224) -> ConvnetSpec:
-    """Describe percepts that are pixels: the central `crop`, averaged down to `side` x `side`, in [0, 1].
+def raw_pixels(
+    *, side: int = 32, grey: bool = True, crop: int = 224, flow_channels: int = 0
+) -> ConvnetSpec:
+    """Describe percepts that are pixels: the central `crop`, averaged down to `side` x `side`.
+
+    Args:
+        side: rows and columns that are left.
+        grey: one grey channel in [0, 1] instead of three colours.
+        crop: rows and columns of the central part.
+        flow_channels: 0 for RGB frames; else the channels of a stack of flow, kept in pixels of motion, without grey.
 
     Raises:
         ValueError: for a side below 1 or above the crop.
     """
     if not 1 <= side <= crop:
         raise ValueError(f"side={side}: it must lie between 1 and crop={crop}")
+    channels, grey = flow_channels or 3, grey and not flow_channels
     return ConvnetSpec(
         name="raw_pixels",
         layer="pixels",
-        feature_size=side * side * (1 if grey else 3),
-        preprocessing=replace(PREPROCESSINGS["pixels"], crop=crop),
-        arguments=(("grey", grey), ("side", side)),
+        feature_size=side * side * (1 if grey else channels),
+        preprocessing=replace(PREPROCESSINGS["flow" if flow_channels else "pixels"], crop=crop),
+        arguments=(("channels", channels), ("grey", grey), ("side", side)),
     )
 
 

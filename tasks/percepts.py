@@ -22,6 +22,7 @@ from tasks.data.feature_plan import StorePlan
 from tasks.data.feature_shards import is_whole, layout_of, write_shard
 from tasks.data.index import Index, read
 from tasks.data.root import folder_of
+from tasks.flow_stream import FlowSpec, stacks
 from tasks.schedule import Schedule
 from tasks.task import Metric, Needed, Predictions, Score, Shard, Value
 
@@ -54,15 +55,20 @@ class Recipe:
     videos: str
     """`Index.content_identity`: which videos, and the bytes of their files."""
     convnet: ConvnetSpec
-    stream: str = "rgb"
+    flow: FlowSpec | None = None
+    """How flow is made, for percepts of the flow stream; None for those of RGB frames."""
     size: tuple[int, int] = (240, 320)
     """Rows and columns to which every frame is resized."""
     shard_frames: int = 100_000
     """Frames of a shard, about: an hour of video."""
 
     def __post_init__(self) -> None:
-        if self.stream != "rgb":
-            raise ValueError(f"stream={self.stream}: percepts are made of rgb frames")
+        as_given = self.convnet.preprocessing.order == "as given"
+        if as_given != (self.flow is not None):
+            raise ValueError(
+                f"{self.convnet.title} takes {'stacks of flow' if as_given else 'RGB frames'}: choose the other stream, or "
+                "another convnet"
+            )
         if min(self.size) < self.convnet.preprocessing.crop:
             raise ValueError(
                 f"size={self.size[0]} x {self.size[1]}: {self.convnet.title} takes the central "
@@ -70,6 +76,11 @@ class Recipe:
             )
         if self.shard_frames < 1:
             raise ValueError(f"shard_frames={self.shard_frames}: a shard holds at least 1 frame")
+
+    @property
+    def stream(self) -> str:
+        """What it looks at: rgb, or flow with the number of its fields."""
+        return f"flow{self.flow.length}" if self.flow else "rgb"
 
     @property
     def plan(self) -> StorePlan:
@@ -99,7 +110,7 @@ def _plan_of(recipe: Recipe) -> StorePlan:
         raise ValueError(
             f"the videos of {recipe.set_name} were indexed again since this was asked for, and differ: run it again"
         )
-    made_of = canonical(recipe)
+    made_of = {**canonical(recipe), "stream": recipe.stream}
     bytes_of_frame = 2 * recipe.convnet.feature_size
     return StorePlan.cut(
         made_of,
@@ -190,6 +201,9 @@ class Percepts:
         if not isinstance(model, Convnet):
             raise TypeError(f"{type(model).__name__} is no convnet")
 
+        net, flow = self.recipe.convnet, self.recipe.flow
+        first = next(iter([*model.parameters(), *model.buffers()]), None)
+        device = str(first.device) if first is not None else "cpu"
         plan = self.recipe.plan
         index = read(self.recipe.set_name)
         videos = plan.shards[self.shard]
@@ -198,9 +212,8 @@ class Percepts:
         def features() -> Iterator[tuple[str, np.ndarray]]:
             pieces = _decoded_ahead(paths, self.recipe.size)
             for (video, _), frames in zip(videos, pieces, strict=True):
-                done = [
-                    self.recipe.convnet.features(model, piece, at_once=PIECE) for piece in frames
-                ]
+                shown = stacks(frames, flow, device=device) if flow else frames
+                done = [net.features(model, piece, at_once=PIECE) for piece in shown]
                 yield video, np.concatenate(done) if done else np.empty((0, plan.frame_size))
 
         write_shard(self.recipe.folder, plan, self.shard, features())

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from click.testing import Result
 
+from configs.fig12 import fig12
 from tasks.data.features import FeatureStore
 from tasks.data.videos import VideoPercepts, video_percepts
+from tasks.fusion import fused
 from tests.harness.faked import invoke
 from tests.harness.running import Harness, rows, sets
 from tests.tasks.clips import write_clip
@@ -143,6 +145,28 @@ def test_pretraining_on_another_set_must_see_the_same_kind_of_percepts(mine: Pat
     words = sets({**FIG12, "pretrain_on": "more", "pretrain_percepts": same})
     planned = invoke("run", "fig12", *words, "--workdir", str(mine / "f"), "--cluster", "inline")
     assert planned.exit_code == 0, planned.output
+
+
+def test_flow_percepts_have_a_step_for_every_frame_and_fuse_with_those_of_rgb(mine: Path) -> None:
+    extract(mine)
+    flow = {"stream": "flow", "flow_method": "dis", "flow_fields": 2}
+    assert extract(mine, **flow).exit_code == 0
+    names = [path.name for path in stores(mine)]
+    assert [name.partition("-")[0] for name in names] == ["flow2", "rgb"]
+    rgb, two = video_percepts("mine", "rgb"), video_percepts("mine", "flow2")
+    assert (rgb.frame_size, two.frame_size) == (9, 9 * 4)
+    assert rgb.train(1) == two.train(1)
+    refused = extract(mine, convnet="squeezenet", weights=__file__, **flow)
+    assert "squeezenet fire9 takes RGB frames: choose the other stream" in refused.stderr
+    streams = {}
+    for name in ("rgb", "flow2"):
+        made = fig12(
+            dataset="mine", percepts=name, methods=("lstm",), shots=(1,), resamples=1, units=4, layers=1,
+            finetune_steps_few=2, finetune_batch=2,
+        )  # fmt: skip
+        streams[name] = made.cells[0]
+    together = fused(streams["rgb"], streams["flow2"])
+    assert together.task.values()["dataset"] == "mine"
 
 
 def test_windows_of_a_set_are_those_of_its_store(mine: Path) -> None:
