@@ -26,6 +26,11 @@ from tasks.subset import Subset
 FEW = 4
 """Up to so many labelled videos per class a classifier needs fewer steps; more only cost time (LOG.md)."""
 
+ONE_PRETRAINING = (
+    "One pretrained model serves all resamples, as in the paper: what another seed of pretraining would give is not in the "
+    "error bars."
+)
+
 Method = Literal["single_frame", "lstm", "pretrained"]
 
 
@@ -183,9 +188,8 @@ def fig12(
         draw=_draw,
         chance={data.name: 100.0 / len(data.classes)},
         notes=(
-            "One pretrained model serves all resamples, as in the paper: what another seed of pretraining would give is "
-            "not in the error bars.",
-        )
-        if "pretrained" in methods
-        else (),
+            *data.notes,
+            *(unlabelled.notes if unlabelled != data else ()),
+            *((ONE_PRETRAINING,) if "pretrained" in methods else ()),
+        ),
     )

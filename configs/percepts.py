@@ -99,15 +99,11 @@ def percepts(
         Cell(task=Percepts(recipe=recipe, shard=shard), label=recipe.convnet.title)
         for shard in range(len(recipe.plan.shards))
     )
-    left_out = len(index.left_out)
-    notes = [*index.notes]
-    if left_out:
-        notes.append(f"{left_out} files of {dataset} were left out when it was indexed.")
     return Experiment(
         title=f"Percepts of {dataset}: {recipe.convnet.title}",
         cells=cells,
         draw=_draw,
-        notes=tuple(notes),
+        notes=index.notes,
     )
 
 

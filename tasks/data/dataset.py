@@ -52,6 +52,10 @@ class Dataset(Protocol):
     def output(self) -> Literal["logistic", "linear"]:
         """The decoders' output units: logistic for frames in [0, 1], linear for anything else."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that every report on it should repeat."""
+
     def __hash__(self) -> int:
         """Datasets are values: lists and subsets are remembered by them."""
 

@@ -214,6 +214,7 @@ class Digits:
     splits: ClassVar[tuple[int, ...]] = SPLITS
     frame_size: ClassVar[int] = FRAME_SIDE * FRAME_SIDE
     output: ClassVar[Literal["logistic", "linear"]] = "logistic"
+    notes: ClassVar[tuple[str, ...]] = ()
 
     def train(self, split: int) -> tuple[Video, ...]:
         """The training list of a split."""

@@ -57,6 +57,18 @@ class VideoPercepts:
         """Numbers of the splits."""
         return tuple(sorted(_index(self.set_name, self.index).splits))
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What every report on this set should say: its percepts, and what its index notes."""
+        index = _index(self.set_name, self.index)
+        made = [
+            f"Frames of {self.set_name} are percepts {self.place}.",
+            *map(_sentence, index.notes),
+        ]
+        if index.partial:
+            made.append(f"{self.set_name} is not whole: some of its official videos are not there.")
+        return tuple(made)
+
     def train(self, split: int) -> tuple[Video, ...]:
         """The training list of a split."""
         return _list(self.set_name, self.index, split, "train")
@@ -225,6 +237,10 @@ def _windows(
     videos = _store(set_name, identity, place).videos
     ids = sorted(videos)
     return ids, list(accumulate(max(1, videos[each] - num_frames + 1) for each in ids))
+
+
+def _sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:].rstrip('.')}."
 
 
 def _folder(set_name: str, place: str) -> Path:
