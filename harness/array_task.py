@@ -44,6 +44,7 @@ def main(arguments: list[str]) -> int:
     left = submission.left(folder, f"{os.environ['SLURM_ARRAY_JOB_ID']}_{index}")
     if os.environ.get("SLURM_NODEID", "0") == "0":
         left.unlink(missing_ok=True)  # of the time before a requeue
+        broken(left).unlink(missing_ok=True)
     # After a requeue, some are done.
     keys = [key for key in content["tasks"][index] if not workdir.accepted(key).exists()]
     _say(f"task {array}[{index}] has {len(keys)} of {len(content['tasks'][index])} cells to do")
@@ -60,6 +61,7 @@ def main(arguments: list[str]) -> int:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what was not asked for is not taken
     for each in SIGNALS:
         signal.signal(each, _leave)
+    before = _progress(workdir, keys)
     try:
         if torchrun.several_nodes():
             failed = _on_several_nodes(folder, workdir, keys, content["ranks_per_node"])
@@ -67,7 +69,10 @@ def main(arguments: list[str]) -> int:
             logs = folder / "logs" / f"{array}_{index}"
             failed = _on_this_node(folder, workdir, keys, content["ranks_per_node"], logs)
     except KeyboardInterrupt:
-        return _left(folder, left, requeue=content["requeue"])
+        return _left(folder, left, requeue=content["requeue"], moved=_progress(workdir, keys) != before)  # fmt: skip
+    if failed:
+        # Before this node's end makes srun end the others: they must not take that for a preemption.
+        files.write(broken(left), " ".join(failed).encode())
     return 1 if failed else 0
 
 
@@ -122,20 +127,47 @@ def _on_several_nodes(folder: Path, workdir: Workdir, keys: list[str], ranks: in
     return failed
 
 
-def _left(folder: Path, left: Path, *, requeue: bool) -> int:
-    """After a signal: say so where status looks, and come back where that is wanted."""
+def broken(left: Path) -> Path:
+    """Where a node says that a cell failed there, beside the mark of a task that left."""
+    return left.with_name(f"{left.name}-failed")
+
+
+def _progress(workdir: Workdir, keys: list[str]) -> set[str]:
+    """What would be lost if nothing had been done since: results, and the newest checkpoints."""
+    found = set()
+    for key in keys:
+        accepted = workdir.accepted(key)
+        found |= {str(path) for path in [accepted] if path.exists()}
+        found |= {path.name for path in accepted.parent.glob("attempt-*/checkpoint-*.pt")}
+    return found
+
+
+def _left(folder: Path, left: Path, *, requeue: bool, moved: bool) -> int:
+    """After a signal: say so where status looks, and come back where that is wanted and of use.
+
+    Args:
+        folder: the submission's.
+        left: where to say it.
+        requeue: whether the site allows it.
+        moved: whether anything was finished or saved since this task began.
+    """
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     if os.environ.get("SLURM_NODEID", "0") != "0":
         # The first node that ends with a code takes the others along: the one that asks for a requeue goes first.
         deadline = time.monotonic() + GRACE_S
-        while not left.exists() and time.monotonic() < deadline:
+        while not (left.exists() or broken(left).exists()) and time.monotonic() < deadline:
             time.sleep(0.2)
         return INTERRUPTED
+    if broken(left).exists():
+        _say("left: a cell failed on another node")
+        return 1
     if (folder / CANCELLED).exists():
         said = "left: it was cancelled"
     elif not requeue:
         said = "left; the next `harness run` continues"
+    elif not moved and os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
+        said = "left; not requeued: nothing was finished or saved since the last time, so the time limit is too short"
     else:
         why_not = requeue_this_job()
         said = f"left; not requeued: {why_not}" if why_not else "left; requeued"

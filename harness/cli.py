@@ -221,7 +221,11 @@ def _run_on_cluster(
         for reason in made.damaged.values():
             say(f"{reason}: treated as missing, its cell is done again")
         place.remember(source.name, source=source.text, settings=settings)
-        told = clustered.send(source, made, place, settings, site, pack) if made.todo else None
+        told = (
+            clustered.send(source, experiment, made, place, settings, site, pack)
+            if made.todo
+            else None
+        )
         outcome = None if made.todo else clustered.bring_home(source, experiment, made, place, settings)  # fmt: skip
     if told is not None:
         for line in told.lines:

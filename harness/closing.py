@@ -28,6 +28,12 @@ def main(arguments: list[str]) -> int:
     workdir = Workdir(Path(order.workdir))
     try:
         with workdir.locked(f"the closing job of {source.name}", patience_s=PATIENCE_S):
+            newer = workdir.remembered(source.name)
+            if newer is not None and newer.settings != order.settings:
+                sys.stderr.write(
+                    f"{source.name} was run with other knobs since: its report is left to that run\n"
+                )
+                return 0
             plan = planning.make(experiment, workdir)
             by_key = {cell.key: cell for cell in plan.cells}
             for key in plan.damaged:

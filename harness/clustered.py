@@ -72,6 +72,7 @@ def preview(
 
 def send(
     source: Source,
+    experiment: Experiment,
     plan: Plan,
     workdir: Workdir,
     settings: tuple[str, ...],
@@ -81,9 +82,10 @@ def send(
     """Send what is missing and neither queues nor runs; the caller holds the lock.
 
     Raises:
-        UsageError: when SLURM takes nothing of it.
+        UsageError: when SLURM takes nothing of it, or no report could draw it.
     """
     composition = sending.compose(source.name, plan, workdir, cluster, pack=pack)
+    launch.rehearse(source.name, experiment, plan, workdir, settings)
     by_key = {cell.key: cell for cell in plan.cells}
     for key in plan.damaged:
         result.set_aside(workdir, by_key[key])

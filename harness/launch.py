@@ -85,7 +85,7 @@ def run(
         by_key = {cell.key: cell for cell in plan.cells}
         for key in plan.damaged:
             result.set_aside(workdir, by_key[key])
-        _rehearse(source.name, experiment, plan, workdir, settings)
+        rehearse(source.name, experiment, plan, workdir, settings)
         failed, problem = _carry_out(source, experiment, plan, workdir, settings, options)
         problems += [problem] if problem else []
         plan = planning.make(experiment, workdir)
@@ -103,7 +103,7 @@ def _refuse_twice(name: str, plan: planning.Plan, workdir: Workdir) -> None:
         )
 
 
-def _rehearse(
+def rehearse(
     name: str,
     experiment: Experiment,
     plan: planning.Plan,

@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import sha256
+from slurm import queue
 
+GIT_S = 120
+"""Seconds that git may take for one answer."""
 PACKAGES = (
     "torch",
     "numpy",
@@ -37,7 +40,12 @@ def code() -> dict[str, Any]:
     # A checkout of something else around an installed copy says nothing about this code.
     if commit is None or _git(here, "ls-files", "--error-unmatch", "harness/provenance.py") is None:
         return {"commit": "unknown", "dirty": None, "diff_sha256": None}
-    difference = _git(here, "diff", "HEAD", "--", "*.py") or ""
+    difference = _git(here, "diff", "HEAD", "--", "*.py")
+    new = _git(here, "ls-files", "--others", "--exclude-standard", "--", "*.py")
+    if difference is None or new is None:
+        return {"commit": "unknown", "dirty": None, "diff_sha256": None}
+    for name in new.splitlines():  # files that no commit knows yet are code, too
+        difference += f"\n{name} {sha256((here / name).read_bytes())}"
     return {
         "commit": commit,
         "dirty": bool(difference),
@@ -48,7 +56,8 @@ def code() -> dict[str, Any]:
 def change_since(ordered: Mapping[str, Any]) -> str:
     """In what this code differs from the code that was ordered, in words; empty if in nothing that can be told."""
     now = code()
-    if not ordered or ordered == now:
+    # A node without git, or with one that does not answer, cannot tell: that is no change.
+    if not ordered or ordered == now or now["dirty"] is None:
         return ""
     before, after = (str(each["commit"])[:12] for each in (ordered, now))
     if before != after:
@@ -60,11 +69,9 @@ def slurm_job() -> dict[str, Any] | None:
     """The SLURM job in which this process runs: its id (an array's task as 12_3), and how often it was restarted."""
     if "SLURM_JOB_ID" not in os.environ:
         return None
-    array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    task = f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID')}" if array else None
     restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
     return {
-        "id": task or os.environ["SLURM_JOB_ID"],
+        "id": queue.this_task(),
         "restarts": int(restarts) if restarts.isdigit() else 0,
         "node": os.environ.get("SLURMD_NODENAME", ""),
     }
@@ -108,12 +115,13 @@ def of_run(*, device: str, command: str, settings: list[str]) -> dict[str, Any]:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says; None where there is none, it refuses, or it is too slow (many tasks may ask one disk at once)."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=GIT_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):

@@ -15,13 +15,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness import files
+from harness import files, provenance
 from harness.workdir import Workdir
+from slurm import queue
 from tasks.cell import Cell
 
 FORMAT = 1
 NAME = "result.json"
 FAILURE = "failure.json"
+ORIGIN = "provenance.json"
 
 
 class DamagedResult(Exception):
@@ -192,13 +194,29 @@ def note_death(workdir: Workdir, cell: str, detail: str) -> None:
         detail: why, in one line.
     """
     tried = sorted(workdir.accepted(cell).parent.glob("attempt-*"))
-    if tried:
+    # A worker that died before it opened its attempt has none: the newest is then another job's.
+    if provenance.slurm_job() is not None and not (
+        tried and made_by(tried[-1]) == queue.this_task()
+    ):
+        note_refusal(workdir, cell, detail)
+    elif tried:
         write_failure(tried[-1], error=detail)
 
 
 def note_refusal(workdir: Workdir, cell: str, detail: str) -> None:
     """Record, as an attempt that failed, why a cell was not begun."""
-    write_failure(_new_attempt(workdir.accepted(cell).parent), error=detail)
+    folder = _new_attempt(workdir.accepted(cell).parent)
+    files.write_json(folder / ORIGIN, {"job": provenance.slurm_job()})
+    write_failure(folder, error=detail)
+
+
+def made_by(attempt: Path) -> str:
+    """SLURM's id of the job or array task that made an attempt; empty if none did, or it cannot be told."""
+    try:
+        job = json.loads((attempt / ORIGIN).read_bytes())["job"]
+        return str(job["id"]) if job else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def write_failure(folder: Path, *, error: str, trace: str = "") -> None:

@@ -1,6 +1,7 @@
 """Send the cells that have no answer yet to a cluster: arrays, dependencies between them, and a closing job."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,7 +69,9 @@ class Composition:
             gpus_per_node=0,
             cpus_per_node=1,
             memory_gb=memory,
-            dependency=sbatch.afterany([ids.get(each.name, f"<{each.name}>") for each in self.arrays]),
+            dependency=sbatch.afterany(
+                [ids.get(each.name, f"<{each.name}>") for each in self.arrays if not ids or each.name in ids]
+            ),
         )  # fmt: skip
 
     def _request(self, array: str, ranks_per_node: int) -> Request:
@@ -214,6 +217,7 @@ def send(
     ids: dict[str, str] = {}
     cells: dict[str, str] = {}
     queued = Submission(folder=folder, experiment=composition.experiment, cells=cells)
+    pending = ""
     cluster = composition.cluster
     try:
         for array in composition.arrays:
@@ -228,16 +232,23 @@ def send(
                 },
             )
             # A driver that dies between the two leaves a job whose id nobody wrote down; its name finds it again.
-            replace(queued, pending=array.name).write()
+            pending = array.name
+            replace(queued, pending=pending).write()
             ids[array.name] = sbatch.submit(request)
             for index, task in enumerate(array.tasks):
                 cells.update((key, f"{ids[array.name]}_{index}") for key in task)
+            pending = ""
             queued.write()  # after each array: whatever happens now, it is known what was queued
         queued = replace(queued, closing=sbatch.submit(composition.closing(ids)))
         queued.write()
     except SubmissionRefused as error:
+        # An sbatch that "timed out" may have queued its job all the same: what is pending stays on record.
+        queued = replace(queued, pending=pending)
         if not ids:
+            queued.write()
             raise
+        with suppress(SubmissionRefused):  # what was queued is drawn when it is over
+            queued = replace(queued, closing=sbatch.submit(composition.closing(ids)))
         queued.write()
         return queued, str(error)
     return queued, ""

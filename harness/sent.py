@@ -1,11 +1,10 @@
 """Where the cells are that were sent to a cluster, as SLURM tells it now."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import submission
+from harness import result, submission
 from harness.result import FAILURE
 from harness.submission import Submission
 from harness.workdir import Workdir
@@ -145,11 +144,7 @@ def unknown(why: str, number: int) -> queue.NoAnswer:
 
 def belongs(attempt: Path, task: str) -> bool:
     """Whether an attempt at a cell was made by this array task."""
-    try:
-        job = json.loads((attempt / "provenance.json").read_bytes())["job"]
-        return bool(job and job["id"] == task)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return result.made_by(attempt) == task
 
 
 def last_line(path: Path) -> str:

@@ -95,8 +95,15 @@ def _at_rest(
 ) -> tuple[State, str]:
     """State and reason of a cell that nobody has in hand and that has no result."""
     error = result.failure(workdir, cell)
+    if error is not None and place is not None:
+        tried = result.attempts(workdir, cell)
+        if not sent.belongs(tried[-1], place.task):
+            error = None  # of an attempt before: what became of the newest job is what counts
     if error is not None:
-        return "failed", error
+        if place is None:
+            return "failed", error
+        advice = f"; give it more memory (memory_gb), then {AGAIN}" if _lacked_memory(place) else ""
+        return "failed", f"{error} ({place}){advice}"
     if cell.key in plan.damaged:
         return "missing", plan.damaged[cell.key]
     where = f"{place}: " if place is not None else ""

@@ -164,6 +164,14 @@ def run_cell(
     )
     predictions = loop.evaluate(task, model, ranks, stop)
     scores = list(task.score(predictions))
+    used = ranks.gather(
+        (
+            time.process_time() - cpu,
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            _gpu_peak_mib(ranks.device),
+        )
+    )
+    cpu_s, memory_mib, gpu_mib = zip(*used, strict=True)
     if not ranks.is_first:
         return
 
@@ -196,11 +204,10 @@ def run_cell(
         "history": trained.history,
         "usage": {
             "elapsed_s": round(elapsed, 3),
-            "cpu_s": round(time.process_time() - cpu, 3),
-            "worker_peak_memory_mib": round(
-                resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1
-            ),
-            "gpu_peak_memory_mib": round(_gpu_peak_mib(ranks.device), 1),
+            # Over all ranks: the sum of CPU seconds, and the largest peaks of a process.
+            "cpu_s": round(sum(cpu_s), 3),
+            "worker_peak_memory_mib": round(max(memory_mib), 1),
+            "gpu_peak_memory_mib": round(max(gpu_mib), 1),
             "sequences_per_s": round(sequences / trained.seconds, 2) if trained.seconds else 0.0,
             "ranks": ranks.num_ranks,
             "resumed_from_step": trained.resumed_from,

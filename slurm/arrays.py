@@ -46,7 +46,8 @@ def shape(
         jobs: with `cost` in expected seconds. A need that is neither among them nor sent is done.
         sent: SLURM's id of the task, by job, for needs that queue or run since an earlier submission.
         pack: jobs per task; None for as many as make TASK_SECONDS. A job that others need has a task of its own,
-            so that its exit code speaks for it alone.
+            so that its exit code speaks for it alone, and so has a job of several nodes, which would meet the one before
+            it on its way out.
         array_limit: most tasks of one array.
     """
     ours = {job.id: job for job in jobs}
@@ -75,7 +76,7 @@ def shape(
             if whole:
                 after = tuple((name, None) for name in sorted({name for name, _ in named}))
                 earlier = tuple(sorted({each.partition("_")[0] for each in earlier}))
-            tasks = _packed(members, 1 if alone else pack)
+            tasks = _packed(members, 1 if alone or nodes > 1 else pack)
             for first in range(0, len(tasks), array_limit):
                 array = Array(
                     name=f"a{len(arrays)}",

@@ -208,19 +208,27 @@ def cancel(tasks: Collection[str]) -> None:
         ask(["scancel", *sorted(tasks)[first : first + 200]])
 
 
+def this_task() -> str:
+    """SLURM's id of the job or array task in which this process runs; empty outside one."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID", "")
+    # One task of every array has the array's own id as SLURM_JOB_ID: by that, all its tasks would be meant.
+    index = os.environ.get("SLURM_ARRAY_TASK_ID", "")
+    return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID", "")
+
+
 def requeue_this_job() -> str:
-    """Ask that the job in which this process runs be run again, unless it is being cancelled.
+    """Ask that the job or array task in which this process runs be run again, unless it is being cancelled.
 
     Returns:
         Why not; empty if it was asked.
     """
-    job = os.environ.get("SLURM_JOB_ID", "")
+    task = this_task()
     try:
         # A cancelled job is COMPLETING when its signal comes; asking for a requeue would bring it back to life.
-        state = ask(["squeue", "--noheader", f"--jobs={job}", "--format=%T"]).split()
+        state = ask(["squeue", "--noheader", "--array", f"--jobs={task}", "--format=%T"]).split()
         if state != ["RUNNING"]:
             return f"the job is {' '.join(state) or 'gone'}"
-        ask(["scontrol", "requeue", job])
+        ask(["scontrol", "requeue", task])
     except NoAnswer as error:
         return str(error)
     return ""

@@ -1,9 +1,10 @@
 """What is handed to sbatch: a plain command, as submitit writes and submits it; no pickle (docs/decisions/0006)."""
 
 import io
+import os
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -14,6 +15,16 @@ from submitit.slurm.slurm import SlurmExecutor
 
 SIGNAL_DELAY_S = 90
 """Seconds before the time limit at which jobs are told to save and leave."""
+
+
+OURS = frozenset(
+    f"SBATCH_{name}"
+    for name in (
+        "ARRAY_INX", "SIGNAL", "REQUEUE", "NO_REQUEUE", "EXPORT", "JOB_NAME", "WAIT", "MEM_PER_NODE", "MEM_PER_CPU",
+        "MEM_PER_GPU", "GRES", "GPUS", "GPUS_PER_NODE", "GPUS_PER_TASK", "CPUS_PER_GPU", "EXCLUSIVE", "OVERCOMMIT",
+    )
+)  # fmt: skip
+"""Variables of sbatch for what every script here says itself."""
 
 
 class SubmissionRefused(Exception):
@@ -136,9 +147,8 @@ def submit(request: Request) -> str:
         SubmissionRefused: in sbatch's words.
     """
     try:
-        with redirect_stderr(
-            io.StringIO()
-        ):  # submitit repeats sbatch's words, and so does the exception
+        # submitit repeats sbatch's words, and so does the exception.
+        with redirect_stderr(io.StringIO()), _without_what_overrides(request):
             return _executor(request).submit_command(request.command)
     except (FailedJobError, FailedSubmissionError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -149,6 +159,24 @@ def submit(request: Request) -> str:
         raise SubmissionRefused("; ".join(dict.fromkeys(told)) or "no reason given") from None
     except FileNotFoundError:
         raise SubmissionRefused("there is no sbatch here: run this on a login node") from None
+
+
+@contextmanager
+def _without_what_overrides(request: Request) -> Iterator[None]:
+    """SBATCH_PARTITION and the like win against a script: those that would alter what a dry run has shown are kept out."""
+    chosen = {
+        "SBATCH_PARTITION": request.partition,
+        "SBATCH_ACCOUNT": request.account,
+        "SBATCH_QOS": request.qos,
+        "SBATCH_CONSTRAINT": request.constraint,
+        "SBATCH_TIMELIMIT": request.time_min,
+    }
+    ours = {name for name, value in chosen.items() if value} | OURS
+    taken = {name: os.environ.pop(name) for name in ours & os.environ.keys()}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
 
 
 def afterok(ids: Sequence[str]) -> str:

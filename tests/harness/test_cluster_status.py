@@ -1,6 +1,7 @@
 """What `status`, `logs`, `--dry-run` and a local run say of cells that were sent to a cluster."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness import result, submission
+from harness import array_task, result, submission
 from harness.workdir import Workdir
 from tests.harness.faked import content, invoke, name_of_jobs, run, write_command
 from tests.harness.running import NUM_CELLS, Harness, tiny
@@ -109,6 +110,100 @@ def test_every_way_to_wait_and_to_end_is_told(
     say(work, line)
     told = of_job(work, "12_0")
     assert (told["state"], words in told["detail"]) == (state, True), told
+
+
+def test_a_failure_of_an_earlier_job_does_not_hide_what_became_of_the_newest(
+    work: Path, sent_to: Path
+) -> None:
+    cell = of_key(sent_to, "11_0")
+    old = attempt_of(work, cell, "3_0")
+    result.write_failure(old, error="RuntimeError: a bug that was mended yesterday")
+    say(work, "11_0|CANCELLED|n1|None|NAME")
+    told = of_job(work, "11_0")
+    assert (told["state"], "mended yesterday" in told["detail"]) == ("missing", False)
+    new = attempt_of(work, cell, "11_0")
+    result.write_failure(new, error="RuntimeError: another")
+    say(work, "11_0|FAILED|n1|NonZeroExitCode|NAME")
+    told = of_job(work, "11_0")
+    assert told["state"] == "failed"
+    assert told["detail"].startswith("RuntimeError: another (job 11_0 FAILED on n1")
+
+
+def test_a_worker_that_the_kernel_killed_for_its_memory_is_told_as_that(
+    work: Path, sent_to: Path
+) -> None:
+    """A cgroup's limit kills the worker alone: its task lives on and notes a death by SIGKILL."""
+    attempt = attempt_of(work, of_key(sent_to, "11_0"), "11_0")
+    result.write_failure(attempt, error="its worker was killed by SIGKILL, 3 times in a row")
+    say(work, "11_0|OUT_OF_MEMORY|n1|OutOfMemory|NAME")
+    told = of_job(work, "11_0")["detail"]
+    assert told.startswith(
+        "its worker was killed by SIGKILL, 3 times in a row (job 11_0 OUT_OF_MEM"
+    )
+    assert "give it more memory (memory_gb)" in told
+
+
+def test_a_death_before_an_attempt_began_is_not_written_into_an_earlier_one(
+    work: Path, sent_to: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = of_key(sent_to, "11_0")
+    earlier = attempt_of(work, cell, "3_0")
+    for name, value in (("JOB_ID", "14"), ("ARRAY_JOB_ID", "11"), ("ARRAY_TASK_ID", "0")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    result.note_death(Workdir(work), cell, "its worker was killed")
+    assert not (earlier / "failure.json").exists()
+    newest = sorted(earlier.parent.glob("attempt-*"))[-1]
+    assert (result.made_by(newest), newest != earlier) == ("11_0", True)
+    result.note_death(Workdir(work), cell, "another word")
+    assert json.loads((newest / "failure.json").read_bytes())["error"] == "its worker was killed"
+
+
+@pytest.mark.parametrize(
+    ("restarts", "saved", "mark", "asked"),
+    [(0, False, False, True), (1, True, False, True), (1, False, False, False), (0, True, True, False)],
+)  # fmt: skip
+def test_a_task_asks_to_be_run_again_only_where_that_is_of_use(
+    work: Path, sent_to: Path, monkeypatch: pytest.MonkeyPatch, restarts: int, saved: bool, mark: bool, asked: bool
+) -> None:  # fmt: skip
+    """Not when nothing was saved since the last time, and not when another node's rank failed."""
+    for name, value in (("JOB_ID", "11"), ("ARRAY_JOB_ID", "11"), ("ARRAY_TASK_ID", "0"), ("RESTART_COUNT", str(restarts)), ("NODEID", "0")):  # fmt: skip
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    requeued: list[str] = []
+    monkeypatch.setattr(array_task, "requeue_this_job", lambda: requeued.append("") or "")
+    left = submission.left(sent_to, "11_0")
+
+    def interrupted(folder: Path, workdir: Workdir, keys: list[str], *words: object) -> list[str]:
+        if saved:
+            (attempt_of(work, keys[0], "11_0") / "checkpoint-000000007.pt").touch()
+        if mark:
+            array_task.broken(left).parent.mkdir(exist_ok=True)
+            array_task.broken(left).touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(array_task, "_on_this_node", interrupted)
+    before = {each: signal.getsignal(each) for each in array_task.SIGNALS}
+    try:
+        code = array_task.main([str(sent_to), "a1"])
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert (bool(requeued), code) == (asked, 1 if mark else 75)
+    assert left.exists() is not mark
+
+
+def of_key(submitted: Path, task: str) -> str:
+    cells = json.loads((submitted / "submission.json").read_bytes())["cells"]
+    return next(key for key, each in cells.items() if each == task)
+
+
+def attempt_of(work: Path, key: str, job: str) -> Path:
+    """An attempt at a cell, made by a job."""
+    folder = work / "runs" / key[:16]
+    number = len(list(folder.glob("*"))) if folder.exists() else 0
+    attempt = folder / f"attempt-20260101T00000{number}.000000-1"
+    attempt.mkdir(parents=True)
+    (attempt / "provenance.json").write_text(json.dumps({"job": {"id": job}}))
+    return attempt
 
 
 def test_a_local_run_does_not_compute_what_the_cluster_has_in_hand(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import array_task, provenance, sent
+from harness import array_task, closing, provenance, sent
 from harness.order import Order
 from harness.submission import Submission, new_folder
 from harness.workdir import Workdir
@@ -131,6 +131,7 @@ def test_a_submission_that_was_refused_half_way_is_known_and_continued(
 ) -> None:
     write_command(
         tmp_path / "bin" / "sbatch",
+        f'if grep -q harness.closing "$1"; then cp "$1" {tmp_path}/closing; echo Submitted batch job 12; exit; fi; '
         f'if [ -e {tmp_path}/once ]; then echo "sbatch: error: QOSMaxSubmitJobPerUserLimit" >&2; exit 1; fi; '
         f"touch {tmp_path}/once; echo Submitted batch job 10",
     )
@@ -142,6 +143,66 @@ def test_a_submission_that_was_refused_half_way_is_known_and_continued(
     (tmp_path / "squeue").write_text("\n".join(lines) + "\n")
     counts = json.loads(invoke("status", "fig12", "--workdir", str(work), "--json").stdout)
     assert (counts["waiting"], counts["missing"]) == (8, 5)
+    assert (
+        "afterany:10\n" in (tmp_path / "closing").read_text()
+    )  # what was queued is drawn when it is over
+    # sbatch may give up waiting for an answer and have queued the job: its name finds it.
+    (tmp_path / "squeue").write_text("\n".join([*lines, f"11_0|PENDING||Priority|{name}"]) + "\n")
+    counts = json.loads(invoke("status", "fig12", "--workdir", str(work), "--json").stdout)
+    assert (counts["waiting"], counts["missing"]) == (9, 4)
+
+
+def test_what_no_report_can_draw_is_refused_before_anything_is_sent(
+    work: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import replace\nfrom configs.fig12 import fig12\n\n"
+        "def mine():\n    made = fig12(methods=('single_frame',), shots=(1,), resamples=1)\n"
+        "    def draw(evidence, formats):\n        raise ValueError('no colours left')\n"
+        "    return replace(made, draw=draw)\n"
+    )
+    words = ("run", f"{tmp_path}/mine.py:mine", "--cluster", "slurm", "--allow-dirty")
+    refused = invoke(*words, "--workdir", str(work))
+    assert refused.exit_code == 2
+    assert "its report cannot be drawn: no colours left" in refused.stderr
+    assert not list((work / "submissions").glob("*"))
+
+
+def test_a_closing_job_leaves_the_report_to_a_run_with_other_knobs(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = content(run(work, "--allow-dirty", "--json"))
+    Workdir(work).remember("fig12", source="fig12", settings=("shots=1",))
+    assert closing.main([told["submission"]]) == 0
+    assert "was run with other knobs since" in capsys.readouterr().err
+    assert not (work / "reports").exists()
+
+
+def test_a_node_whose_git_does_not_answer_takes_the_code_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ordered = {"commit": "abc", "dirty": False, "diff_sha256": None}
+    monkeypatch.setattr(provenance, "_git", lambda *words: None)
+    provenance.code.cache_clear()
+    assert provenance.change_since(ordered) == ""
+    provenance.code.cache_clear()
+
+
+def test_a_file_that_no_commit_knows_is_an_alteration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "harness" / "provenance.py"))
+    (tmp_path / "new.py").write_text("1")
+    answers = {"rev-parse": "abc", "diff": "", "ls-files": "new.py"}
+    monkeypatch.setattr(provenance, "_git", lambda folder, verb, *words: answers[verb])
+    provenance.code.cache_clear()
+    before = dict(provenance.code())
+    (tmp_path / "new.py").write_text("2")
+    provenance.code.cache_clear()
+    after = dict(provenance.code())
+    provenance.code.cache_clear()
+    assert before["dirty"]
+    assert after["diff_sha256"] != before["diff_sha256"]
 
 
 def test_a_torn_record_of_a_submission_hides_nothing_else(tmp_path: Path) -> None:
@@ -163,7 +224,8 @@ def test_code_that_changed_in_the_queue_fails_its_cells_with_that_sentence(
     Order(
         workdir=order.workdir, source=order.source, settings=order.settings, code={**order.code, "commit": "f" * 40}
     ).write(folder / "order.json")  # fmt: skip
-    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "10")
+    monkeypatch.setenv("SLURM_JOB_ID", "14")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "11")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
     assert array_task.main([str(folder), "a1"]) == 1
     counts = json.loads(invoke("status", "fig12", "--workdir", str(work), "--json").stdout)
@@ -179,7 +241,7 @@ def test_a_cell_whose_needs_have_no_result_fails_with_that_sentence(
     harness = Harness(work)
     done = subprocess.run(
         [*harness.command("x")[:1], "-m", "harness.array_task", told["submission"], "a2"],
-        env={"PATH": "/usr/bin:/bin", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "0"}, capture_output=True, text=True, check=False,
+        env={"PATH": "/usr/bin:/bin", "SLURM_JOB_ID": "14", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "0"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     counts = json.loads(invoke("status", "fig12", "--workdir", str(work), "--json").stdout)

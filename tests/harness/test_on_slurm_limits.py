@@ -46,6 +46,56 @@ def test_several_nodes_save_at_one_step_and_continue_together(
     assert (body["usage"]["resumed_from_step"] > 0, body["usage"]["ranks"]) == (True, 2)
 
 
+THREE = """
+from configs.experiment import Experiment
+from configs.fig12 import fig12
+from dataclasses import replace
+
+
+def three():
+    made = [
+        fig12(methods=("pretrained",), shots=(1,), resamples=1, units=16, layers=1, pretrain_steps=2400 + step,
+              finetune_steps_few=1)
+        for step in range(3)
+    ]
+    cells = tuple(replace(one.cells[0].needs[0], label=f"{number}") for number, one in enumerate(made))
+    return Experiment(title="three", cells=cells, draw=lambda evidence, formats: {"three.csv": b"done"})
+"""
+
+
+def test_a_task_of_an_array_comes_back_alone_and_cancelled_ones_stay_cancelled(
+    on_slurm: OnSlurm, real_slurm: ThrowAwaySlurm, tmp_path: Path
+) -> None:
+    """One task of an array has the array's own id: a requeue by that id would bring all of them back."""
+    (tmp_path / "mine.py").write_text(THREE)
+    words = (
+        "run",
+        f"{tmp_path}/mine.py:three",
+        "--cluster",
+        "slurm",
+        "--allow-dirty",
+        "--pack",
+        "1",
+    )
+    sent = json.loads(on_slurm(*words, "--json").stdout)
+    cells = on_slurm.cells_of(sent)
+    array = sent["jobs"][0]
+    deadline = time.monotonic() + 90
+    while len([path for path in on_slurm.work.glob("runs/*/attempt-*/log.txt") if "cell " in path.read_text()]) < 3:  # fmt: skip
+        assert time.monotonic() < deadline, on_slurm.job_logs()
+        time.sleep(0.1)
+    real_slurm.ask("scancel", f"{array}_1")
+    for index in (0, 2):
+        real_slurm.ask("scancel", "--signal=USR2", f"{array}_{index}")
+    over = on_slurm.wait_until_over(name="three")
+    assert (over["done"], over["missing"]) == (2, 1), (over, on_slurm.job_logs())
+    for body in on_slurm.results().values():
+        assert jobs(body)["restarts"] == 1
+        assert body["usage"]["resumed_from_step"] > 0
+    (cancelled,) = over["open"]
+    assert cells[next(key for key in cells if key.startswith(cancelled["cell"]))] == f"{array}_1"
+
+
 def test_where_no_requeue_is_wanted_the_next_run_continues(
     on_slurm: OnSlurm, real_slurm: ThrowAwaySlurm, tmp_path: Path
 ) -> None:

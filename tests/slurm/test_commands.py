@@ -225,6 +225,33 @@ def test_a_cancelled_job_is_not_brought_back_to_life(
     assert fake.called[-1] == "scontrol requeue 12"
 
 
+def test_an_array_task_asks_for_itself_and_not_for_its_array(
+    fake: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One task of an array has the array's own id as its job id."""
+    for name, value in (("JOB_ID", "12"), ("ARRAY_JOB_ID", "12"), ("ARRAY_TASK_ID", "3")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    fake("scontrol", "")
+    fake("squeue", 'case "$*" in *--jobs=12_3*) echo RUNNING;; *) echo RUNNING; echo RUNNING;; esac')  # fmt: skip
+    assert queue.requeue_this_job() == ""
+    assert fake.called[-1] == "scontrol requeue 12_3"
+
+
+def test_sbatchs_own_variables_override_nothing_that_is_asked_for(
+    fake: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake("sbatch", f"env > {tmp_path}/env; echo Submitted batch job 7")
+    for name in ("PARTITION", "ACCOUNT", "TIMELIMIT", "NO_REQUEUE", "RESERVATION"):
+        monkeypatch.setenv(f"SBATCH_{name}", "theirs")
+    sbatch.submit(request(tmp_path / "logs", partition="gpu", time_min=30))
+    kept = {line for line in (tmp_path / "env").read_text().splitlines() if line.startswith("SBATCH_")}  # fmt: skip
+    assert kept == {
+        "SBATCH_ACCOUNT=theirs",
+        "SBATCH_RESERVATION=theirs",
+    }  # the script says nothing of these
+    assert os.environ["SBATCH_PARTITION"] == "theirs"
+
+
 def test_where_scontrol_is_missing_a_job_is_not_requeued_and_says_so(
     fake: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
