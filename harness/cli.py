@@ -66,6 +66,7 @@ def list_(what: str, as_json: bool) -> None:
 
             table = names()
         else:
+            from configs.data import indexed
             from tasks import registry
 
             table = dict(
@@ -73,6 +74,8 @@ def list_(what: str, as_json: bool) -> None:
                     what
                 ]
             )
+            if what == "datasets":
+                table |= dict.fromkeys(indexed(), "indexed videos (`harness data list`)")
         if as_json:
             print_json(table)
             return
@@ -122,9 +125,9 @@ def describe(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     "--dry-run", is_flag=True, help="Print the plan (and what sbatch would get) and stop."
 )
 @click.option(
-    "--follow",
-    is_flag=True,
-    help="On a cluster: stay until all is over, instead of returning at once.",
+    "--follow/--detach",
+    default=None,
+    help="On a cluster: stay until all is over, or return at once.  [default: --detach]",
 )
 @click.option(
     "--pack",
@@ -144,7 +147,7 @@ def run(
     jobs: int | None,
     ranks: int | None,
     dry_run: bool,
-    follow: bool,
+    follow: bool | None,
     pack: int | None,
     allow_dirty: bool,
     workdir: Path,
@@ -165,14 +168,19 @@ def run(
         if cluster not in ("inline", "local"):
             _run_on_cluster(
                 source, experiment, settings, place, cluster,
-                ranks=ranks, dry_run=dry_run, follow=follow, pack=pack, allow_dirty=allow_dirty, as_json=as_json,
+                ranks=ranks, dry_run=dry_run, follow=bool(follow), pack=pack, allow_dirty=allow_dirty, as_json=as_json,
             )  # fmt: skip
             return
         if cluster == "inline" and ((ranks or 1) > 1 or (jobs or 1) > 1):
             raise UsageError(
                 "--cluster inline is one process: leave --ranks and --jobs out, or use --cluster local"
             )
-        for word, given in (("--follow", follow), ("--pack", pack), ("--allow-dirty", allow_dirty)):
+        waiting = "--detach" if follow is False else "--follow"
+        for word, given in (
+            (waiting, follow is not None),
+            ("--pack", pack),
+            ("--allow-dirty", allow_dirty),
+        ):
             if given:
                 raise UsageError(f"{word} is for clusters: leave it out, or add --cluster slurm")
         if dry_run:

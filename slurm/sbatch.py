@@ -27,6 +27,12 @@ OURS = frozenset(
 """Variables of sbatch for what every script here says itself."""
 
 
+HINTS = {
+    "Invalid job array specification": " (the site takes shorter arrays: set array_limit; `harness doctor --cluster` says to what)",
+}
+"""What to do about sbatch's words where they do not say it."""
+
+
 class SubmissionRefused(Exception):
     """sbatch did not take a job; nothing was queued."""
 
@@ -156,7 +162,9 @@ def submit(request: Request) -> str:
             line.removeprefix("sbatch: error: ") for line in lines if line.startswith("sbatch:")
         ]
         told = [line.removeprefix("Batch job submission failed: ") for line in told or lines[-1:]]
-        raise SubmissionRefused("; ".join(dict.fromkeys(told)) or "no reason given") from None
+        words = "; ".join(dict.fromkeys(told)) or "no reason given"
+        hint = next((hint for sign, hint in HINTS.items() if sign in words), "")
+        raise SubmissionRefused(words + hint) from None
     except FileNotFoundError:
         raise SubmissionRefused("there is no sbatch here: run this on a login node") from None
 

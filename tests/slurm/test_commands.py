@@ -157,6 +157,22 @@ def test_a_refusal_is_told_in_sbatchs_words(
     assert not capsys.readouterr().err  # said once, by whoever catches it
 
 
+def test_an_array_over_the_sites_limit_is_refused_with_what_to_do(
+    fake: Fakes, tmp_path: Path
+) -> None:
+    fake(
+        "sbatch",
+        "n=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' \"$1\")\n"
+        'if [ "$n" -ge 1001 ]; then echo "sbatch: error: Batch job submission failed: Invalid job array specification" '
+        '>&2; exit 1; fi; echo "Submitted batch job 7"',
+    )
+    assert sbatch.submit(request(tmp_path, tasks=1001)) == "7"
+    with pytest.raises(
+        SubmissionRefused, match=r"^Invalid job array specification \(.*set array_limit"
+    ):
+        sbatch.submit(request(tmp_path, tasks=1002))
+
+
 def test_an_answer_without_a_job_id_is_a_refusal(fake: Fakes, tmp_path: Path) -> None:
     fake("sbatch", "echo 'have a nice day'")
     with pytest.raises(SubmissionRefused):
