@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-import os
-import secrets
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from tasks.data.writing import write_whole
 
 
 def write(path: Path, content: bytes) -> None:
@@ -15,18 +14,7 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         OSError: when the disk is full, read-only or gone; the old file, if any, is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("wb") as sink:
-            sink.write(content)
-            sink.flush()
-            os.fsync(sink.fileno())
-        beside.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            beside.unlink()
-        raise
+    write_whole(path, content)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -230,10 +230,15 @@ def _in_this_process(
 
     def carry_out(key: str, on_event: OnEvent) -> None:
         os.environ.update(torchrun_environment(0, 1, free_port()))
-        stop.on_signals(signal.SIGINT, signal.SIGTERM)
+        before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+        stop.on_signals(*before)
         work.prepare_process()
-        with joined() as ranks:
-            work.Worker(order, ranks, stop, cells).carry_out(key, on_event)
+        try:
+            with joined() as ranks:
+                work.Worker(order, ranks, stop, cells).carry_out(key, on_event)
+        finally:  # between cells, and afterwards, Ctrl-C is the driver's again
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
     return carry_out
 

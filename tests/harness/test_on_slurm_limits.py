@@ -18,7 +18,11 @@ def test_a_time_limit_saves_requeues_and_ends_in_the_same_bits(
     on_slurm: OnSlurm, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text(SLOW)
-    words = (f"{tmp_path}/mine.py:slow", "--set", "steps=3600")  # 72 s of sleep alone
+    words = (
+        f"{tmp_path}/mine.py:slow",
+        "--set",
+        "steps=2400",
+    )  # 48 s of sleep, and as long again of work: more than the limit lets through
     a_minute = cluster_file(tmp_path, time_min=1)
     on_slurm("run", *words, "--cluster", a_minute, "--allow-dirty")
     over = on_slurm.wait_until_over(280, "slow")
