@@ -9,9 +9,12 @@ boundary; then SLURM is asked to run the task again, where the site allows it.
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from pathlib import Path
 from types import FrameType
 
@@ -28,6 +31,8 @@ from slurm.worker import INTERRUPTED
 SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 GRACE_S = 40.0
 """Seconds for torchrun to end; it gives its workers 30."""
+LAST_LINES = 300
+"""Lines of torchrun's that are searched for why it failed; its report of a failure is shorter."""
 
 
 def main(arguments: list[str]) -> int:
@@ -109,7 +114,13 @@ def _on_several_nodes(folder: Path, workdir: Workdir, keys: list[str], ranks: in
                 *torchrun.command(worker, ranks_per_node=ranks),
             ],
             env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
         )
+        last_words: deque[str] = deque(maxlen=LAST_LINES)
+        listener = threading.Thread(target=_pass_on, args=(process, last_words), daemon=True)
+        listener.start()
         try:
             code = process.wait()
         except KeyboardInterrupt:
@@ -121,10 +132,24 @@ def _on_several_nodes(folder: Path, workdir: Workdir, keys: list[str], ranks: in
             raise
         if code:
             failed.append(key)
-            if os.environ["SLURM_NODEID"] == "0":
+            listener.join(5.0)
+            killed = torchrun.killed_rank("".join(last_words))
+            if killed:
+                # The ranks that lived on only say that a connection broke: this is why.
+                result.note_cause(workdir, key, f"{killed} on {socket.gethostname()}")
+            elif os.environ["SLURM_NODEID"] == "0":
                 how = f"exited with {code}"
                 result.note_death(workdir, key, f"torchrun on the first node {how}: see {folder}/logs")  # fmt: skip
     return failed
+
+
+def _pass_on(process: subprocess.Popen[str], last_words: deque[str]) -> None:
+    """Send what torchrun and its workers say on to this task's log, and remember the end of it."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        last_words.append(line)
+        sys.stderr.write(line)
+        sys.stderr.flush()
 
 
 def broken(left: Path) -> Path:

@@ -203,6 +203,18 @@ def note_death(workdir: Workdir, cell: str, detail: str) -> None:
         write_failure(tried[-1], error=detail)
 
 
+def note_cause(workdir: Workdir, cell: str, detail: str) -> None:
+    """Record why the newest attempt ended, in place of what its other ranks said of it.
+
+    Args:
+        workdir: the work folder.
+        cell: the cell's key.
+        detail: why, in one line.
+    """
+    note_death(workdir, cell, detail)  # opens an attempt where there is none
+    _write_failure(sorted(workdir.accepted(cell).parent.glob("attempt-*"))[-1], detail, "")
+
+
 def note_refusal(workdir: Workdir, cell: str, detail: str) -> None:
     """Record, as an attempt that failed, why a cell was not begun."""
     folder = _new_attempt(workdir.accepted(cell).parent)
@@ -221,7 +233,10 @@ def made_by(attempt: Path) -> str:
 
 def write_failure(folder: Path, *, error: str, trace: str = "") -> None:
     """Record that an attempt failed; of several ranks' reasons the first stays: the others follow from it."""
-    if (folder / FAILURE).exists():
-        return
+    if not (folder / FAILURE).exists():
+        _write_failure(folder, error, trace)
+
+
+def _write_failure(folder: Path, error: str, trace: str) -> None:
     ended = datetime.now(UTC).isoformat(timespec="seconds")
     files.write_json(folder / FAILURE, {"error": error, "trace": trace, "ended": ended})

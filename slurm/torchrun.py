@@ -1,6 +1,8 @@
 """Several nodes: every node's one process starts torchrun, and all meet on the first node."""
 
 import os
+import re
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -8,6 +10,27 @@ from submitit.slurm.slurm import SlurmJobEnvironment
 
 FIRST_PORT, PORTS = 20000, 10000
 """Ports for meeting: below the range from which systems hand out ports of their own."""
+
+
+_ROOT_CAUSE = re.compile(r"Root Cause.*?rank\s*: (\d+).*?exitcode\s*: -(\d+) ", re.DOTALL)
+
+
+def killed_rank(told: str) -> str:
+    """Which rank was killed, and by which signal, in words; empty if torchrun's last words name no such cause.
+
+    SIGTERM is what torchrun itself ends the other ranks with: it explains nothing.
+
+    Args:
+        told: what torchrun wrote to stderr, or the end of it.
+    """
+    found = _ROOT_CAUSE.search(told)
+    if found is None or int(found[2]) == signal.SIGTERM:
+        return ""
+    try:
+        name = signal.Signals(int(found[2])).name
+    except ValueError:
+        name = f"signal {found[2]}"
+    return f"rank {found[1]} was killed by {name}"
 
 
 def several_nodes(environment: Mapping[str, str] = os.environ) -> bool:

@@ -242,6 +242,23 @@ def test_one_failing_rank_of_two_nodes_ends_its_cell_with_its_own_error(
     assert "requeued" not in on_slurm.job_logs()
 
 
+def test_a_killed_rank_of_two_nodes_is_told_and_not_the_others_broken_connection(
+    on_slurm: OnSlurm, real_slurm: ThrowAwaySlurm, tmp_path: Path
+) -> None:
+    dies = "os.kill(os.getpid(), 9)"
+    (tmp_path / "mine.py").write_text(
+        ONE_RANK_FAILS.replace('raise RuntimeError("out of luck")', dies)
+    )
+    two = cluster_file(tmp_path, pretrain_nodes=2)
+    began = time.monotonic()
+    on_slurm("run", f"{tmp_path}/mine.py:one_fails", "--cluster", two, "--allow-dirty")
+    while jobs_in_queue(real_slurm):
+        assert time.monotonic() - began < 90, on_slurm.job_logs()
+        time.sleep(0.5)
+    over = on_slurm.status("one_fails")
+    assert over["failures"][0]["detail"].startswith("rank 1 was killed by SIGKILL on tn"), over
+
+
 def test_following_can_be_left_and_the_jobs_go_on(on_slurm: OnSlurm) -> None:
     words = tiny(methods="single_frame", shots=1)
     follower = on_slurm.start(

@@ -276,3 +276,20 @@ def test_where_scontrol_is_missing_a_job_is_not_requeued_and_says_so(
     (fake.folder / "scontrol").unlink()
     (fake.folder / "squeue").write_text(f"#!{os.path.realpath('/bin/sh')}\necho RUNNING\n")
     assert queue.requeue_this_job() == "there is no scontrol here"
+
+
+@pytest.mark.parametrize(
+    ("signalled", "words"),
+    [("KILL", "rank 1 was killed by SIGKILL"), ("SEGV", "rank 1 was killed by SIGSEGV"), ("", "")],
+)
+def test_torchrun_says_which_rank_was_killed(tmp_path: Path, signalled: str, words: str) -> None:
+    dies = f"os.kill(os.getpid(), signal.SIG{signalled})" if signalled else "sys.exit(3)"
+    (tmp_path / "dies.py").write_text(
+        f"import os, signal, sys, time\nif os.environ['RANK'] == '1':\n    {dies}\ntime.sleep(20)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(tmp_path / "dies.py")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert torchrun.killed_rank(done.stderr) == words
