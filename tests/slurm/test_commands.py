@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm import ask, queue, sbatch
+from slurm import ask, queue, sbatch, torchrun
 from slurm.queue import NoAnswer, Told
 from slurm.sbatch import Request, SubmissionRefused
 
