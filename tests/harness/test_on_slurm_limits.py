@@ -203,7 +203,7 @@ def test_more_needs_than_a_dependency_may_name_and_arrays_at_the_sites_limit(
     on_slurm: OnSlurm, real_slurm: ThrowAwaySlurm, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text(MANY_NEEDS)
-    short = cluster_file(tmp_path, array_limit=8, memory_gb=0.6)
+    short = cluster_file(tmp_path, array_limit=8)
     words = ("run", f"{tmp_path}/mine.py:many", "--cluster", short, "--allow-dirty")
     planned = on_slurm(*words, "--dry-run", "--json").stdout
     arrays = json.loads(planned)["arrays"]
