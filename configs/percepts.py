@@ -14,7 +14,7 @@ from configs.experiment import Experiment
 from configs.knobs import did_you_mean
 from reports.evidence import Evidence
 from tasks.cell import Cell
-from tasks.convnets import ConvnetSpec, convnet, raw_pixels
+from tasks.convnets import ConvnetSpec, Precision, convnet, raw_pixels
 from tasks.data.index import read
 from tasks.flow_stream import FlowSpec
 from tasks.percepts import Percepts, Recipe
@@ -49,6 +49,9 @@ def percepts(
     ] = "brox",
     flow_fields: Annotated[int, "fields of flow seen at once (paper: 1 and 10)"] = 1,
     flow_bound: Annotated[float, "pixels of motion that 8 bits reach to; more is clipped"] = 20.0,
+    precision: Annotated[
+        Precision, "numbers in which the convnet computes; the 16-bit ones are for GPUs"
+    ] = "float32",
     shard_frames: Annotated[int, "frames of a shard, about"] = 100_000,
     net: ConvnetSpec | None = None,
 ) -> Experiment:
@@ -67,6 +70,7 @@ def percepts(
         flow_method: how flow is found.
         flow_fields: fields of flow seen at once.
         flow_bound: pixels of motion that 8 bits reach to.
+        precision: numbers in which the convnet computes.
         shard_frames: frames of a shard.
         net: a convnet of your own (`tasks.convnets.own_convnet`) in place of those by name, for Python callers.
 
@@ -93,6 +97,7 @@ def percepts(
         convnet=spec,
         flow=flow,
         size=(rows, columns),
+        precision=precision,
         shard_frames=shard_frames,
     )
     cells = tuple(

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -21,9 +21,13 @@ from tasks.preprocessing import PREPROCESSINGS, Preprocessing
 from tasks.task import Value
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from models.percepts import Convnet
+
+Precision: TypeAlias = Literal["float32", "float16", "bfloat16"]
+"""In which numbers a convnet computes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,7 +159,12 @@ class ConvnetSpec:
         return made
 
     def features(
-        self, module: Convnet, frames_TYXC: np.ndarray, *, at_once: int = 32
+        self,
+        module: Convnet,
+        frames_TYXC: np.ndarray,
+        *,
+        at_once: int = 32,
+        precision: Precision = "float32",
     ) -> np.ndarray:
         """Features of frames.
 
@@ -164,22 +173,51 @@ class ConvnetSpec:
             frames_TYXC: as `Preprocessing.prepare` takes them.
             at_once: frames that go through the convnet together; alters memory and speed, and features by
                 rounding at most.
+            precision: see `launch`.
 
         Returns:
             float32 (T, D).
         """
+        features_TD = np.empty((len(frames_TYXC), self.feature_size), dtype=np.float32)
+        for start in range(0, len(frames_TYXC), at_once):
+            piece = slice(start, start + at_once)
+            features_TD[piece] = self.launch(module, frames_TYXC[piece], precision).cpu().numpy()
+        return features_TD
+
+    def launch(
+        self, module: Convnet, frames_BYXC: np.ndarray, precision: Precision = "float32"
+    ) -> torch.Tensor:
+        """Start to compute features of frames that go through the convnet together.
+
+        Args:
+            module: what `build` gave, on any device.
+            frames_BYXC: as `Preprocessing.prepare` takes them.
+            precision: of the convnet's products. "float32" is float32 on GPUs too, where convolutions would else be
+                done in TF32, with 10 bits of mantissa; the others are mixed precision, which torch calls autocast.
+
+        Returns:
+            float32 (B, D) on the module's device; a GPU may still be at it.
+        """
         import torch
 
-        device = next(
-            (each.device for each in [*module.parameters(), *module.buffers()]), torch.device("cpu")
-        )
-        features_TD = np.empty((len(frames_TYXC), self.feature_size), dtype=np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(frames_TYXC), at_once):
-                piece = slice(start, start + at_once)
-                images_BCYX = torch.from_numpy(self.prepare(frames_TYXC[piece])).to(device)
-                features_TD[piece] = module.features(images_BCYX, self.layer).cpu().numpy()
-        return features_TD
+        device = device_of(module)
+        images_BCYX = self.preprocessing.prepare_on(frames_BYXC, device)
+        mixed = precision != "float32"
+        with (
+            torch.inference_mode(),
+            # The same algorithm each time, so that a shard made again is the same bytes.
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+            torch.autocast(device.type, getattr(torch, precision), enabled=mixed),
+        ):
+            return module.features(images_BCYX, self.layer).float()
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module is: on the CPU if it holds no numbers."""
+    import torch
+
+    held = next(iter([*module.parameters(), *module.buffers()]), None)
+    return torch.device("cpu") if held is None else held.device
 
 
 def convnet(

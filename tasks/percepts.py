@@ -7,17 +7,16 @@ beside the set's index, where all work folders find it. Shapes: T frames, Y and 
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, get_args
 
+from tasks.across import across
 from tasks.cell import Cell, canonical
-from tasks.convnets import ConvnetSpec
-from tasks.data import decode
+from tasks.convnets import ConvnetSpec, Precision, device_of
+from tasks.data.decode_ahead import decoded
 from tasks.data.feature_plan import StorePlan
 from tasks.data.feature_shards import is_whole, layout_of, write_shard
 from tasks.data.index import Index, read
@@ -36,10 +35,10 @@ FRAMES = Metric(
     higher_is_better=True,
     meaning="frames whose percepts are in the shard",
 )
-PIECE = 32
-"""Frames that go through the convnet together, and that are decoded ahead as one piece."""
-AHEAD = 4
-"""Pieces that may be decoded before they are needed, of each video in hand."""
+BATCH = {"cpu": 32, "cuda": 256}
+"""Frames that go through the convnet together, by the kind of device."""
+BATCH_BYTES = 2**28
+"""A batch has fewer frames where they would take more room than this: ten fields of flow take 4 MB a frame."""
 GFLOP_PER_FRAME = {"vgg16": 31.0, "squeezenet": 1.7, "cnn_m_2048": 3.6}
 """For plans: twice the multiplications of a frame at the size that the convnet was made for."""
 
@@ -61,6 +60,8 @@ class Recipe:
     """Rows and columns to which every frame is resized."""
     shard_frames: int = 100_000
     """Frames of a shard, about: an hour of video."""
+    precision: Precision = "float32"
+    """In which numbers the convnet computes; float16 and bfloat16 are made for GPUs."""
 
     def __post_init__(self) -> None:
         as_given = self.convnet.preprocessing.order == "as given"
@@ -73,6 +74,10 @@ class Recipe:
             raise ValueError(
                 f"size={self.size[0]} x {self.size[1]}: {self.convnet.title} takes the central "
                 f"{self.convnet.preprocessing.crop} x {self.convnet.preprocessing.crop} of a frame, so it must be larger"
+            )
+        if self.precision not in get_args(Precision):
+            raise ValueError(
+                f"precision={self.precision!r}: choose from {', '.join(get_args(Precision))}"
             )
         if self.shard_frames < 1:
             raise ValueError(f"shard_frames={self.shard_frames}: a shard holds at least 1 frame")
@@ -202,19 +207,24 @@ class Percepts:
             raise TypeError(f"{type(model).__name__} is no convnet")
 
         net, flow = self.recipe.convnet, self.recipe.flow
-        first = next(iter([*model.parameters(), *model.buffers()]), None)
-        device = str(first.device) if first is not None else "cpu"
+        device = device_of(model)
         plan = self.recipe.plan
         index = read(self.recipe.set_name)
         videos = plan.shards[self.shard]
         paths = [_path_of(index, video) for video, _ in videos]
 
         def features() -> Iterator[tuple[str, np.ndarray]]:
-            pieces = _decoded_ahead(paths, self.recipe.size)
-            for (video, _), frames in zip(videos, pieces, strict=True):
-                shown = stacks(frames, flow, device=device) if flow else frames
-                done = [net.features(model, piece, at_once=PIECE) for piece in shown]
-                yield video, np.concatenate(done) if done else np.empty((0, plan.frame_size))
+            pieces = decoded(paths, self.recipe.size, processes=_decoders(device))
+            shown = (
+                (stacks(frames, flow, device=str(device)) for frames in pieces) if flow else pieces
+            )
+            made = across(
+                shown,
+                _batch_size(self.recipe, device),
+                lambda frames_BYXC: net.launch(model, frames_BYXC, self.recipe.precision),
+            )
+            for (video, _), features_TD in zip(videos, made, strict=True):
+                yield video, features_TD.reshape(-1, plan.frame_size)
 
         write_shard(self.recipe.folder, plan, self.shard, features())
         return {
@@ -258,70 +268,14 @@ def _path_of(index: Index, video: str) -> Path:
     return path
 
 
-def _decoded_ahead(paths: list[Path], size: tuple[int, int]) -> Iterator[Iterable[np.ndarray]]:
-    """Frames of each video in pieces (at most PIECE, Y, X, 3), decoded by threads before they are asked for.
+def _decoders(device: torch.device) -> int:
+    """Processes that decode: on a CPU none, since cells side by side keep all cores busy; beside a GPU all other cores."""
+    import torch
 
-    The decoder and the scaler work outside Python's lock, so decoding goes on beside the convnet; two videos are in
-    hand at a time, and of each at most AHEAD pieces wait, so memory does not grow with the length of a video.
-    """
-    stop = threading.Event()
-    lanes: list[tuple[threading.Thread, queue.Queue[np.ndarray | Exception | None]]] = []
-
-    def start(path: Path) -> None:
-        lane: queue.Queue[np.ndarray | Exception | None] = queue.Queue(maxsize=AHEAD)
-        thread = threading.Thread(target=_decode, args=(path, size, lane, stop), daemon=True)
-        thread.start()
-        lanes.append((thread, lane))
-
-    def pieces(lane: queue.Queue[np.ndarray | Exception | None]) -> Iterator[np.ndarray]:
-        while (piece := lane.get()) is not None:
-            if isinstance(piece, Exception):
-                raise piece
-            yield piece
-
-    coming = iter(paths)
-    try:
-        for path in (*_first(coming, 2),):
-            start(path)
-        while lanes:
-            thread, lane = lanes[0]
-            yield pieces(lane)
-            thread.join()
-            lanes.pop(0)
-            for path in _first(coming, 1):
-                start(path)
-    finally:
-        stop.set()
-        for thread, lane in lanes:
-            while thread.is_alive():
-                while not lane.empty():
-                    lane.get_nowait()
-                thread.join(0.05)
+    return 0 if device.type == "cpu" else max(1, torch.get_num_threads() - 1)
 
 
-def _first(paths: Iterator[Path], number: int) -> list[Path]:
-    return [path for _, path in zip(range(number), paths, strict=False)]
-
-
-def _decode(
-    path: Path,
-    size: tuple[int, int],
-    lane: queue.Queue[np.ndarray | Exception | None],
-    stop: threading.Event,
-) -> None:
-    import numpy as np
-
-    piece: list[np.ndarray] = []
-    try:
-        for frame_YXC in decode.read_frames(path, size=size):
-            if stop.is_set():
-                return
-            piece.append(frame_YXC)
-            if len(piece) == PIECE:
-                lane.put(np.stack(piece))
-                piece = []
-        if piece:
-            lane.put(np.stack(piece))
-        lane.put(None)
-    except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the frames
-        lane.put(error)
+def _batch_size(recipe: Recipe, device: torch.device) -> int:
+    side = recipe.convnet.preprocessing.crop
+    frame_bytes = 4 * side * side * (recipe.flow.channels if recipe.flow else 3)
+    return max(1, min(BATCH.get(device.type, 32), BATCH_BYTES // frame_bytes))

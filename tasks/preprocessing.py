@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,12 +47,17 @@ class Preprocessing:
                 raise ValueError(f"{name}={values}: give one number, or one for each channel")
 
     def prepare(self, frames_TYXC: np.ndarray) -> np.ndarray:
-        """Crop, order and scale frames.
+        """Crop, order and scale frames; see `prepare_on`."""
+        return self.prepare_on(frames_TYXC, "cpu").numpy()
+
+    def prepare_on(self, frames_TYXC: np.ndarray, device: str | torch.device) -> torch.Tensor:
+        """Crop frames, send them to a device as they are, a byte a number, and order and scale them there.
 
         Args:
             frames_TYXC: RGB frames, uint8 (T, Y, X, 3); "as given" takes any C, and float32 too. Of 240 x 320
                 pixels a crop of 224 keeps rows 8 to 231 and columns 48 to 271 (sec. 3.1); where a margin is odd,
                 the upper or left one is the smaller.
+            device: where the result is to be.
 
         Returns:
             float32 (T, C, crop, crop), contiguous.
@@ -57,6 +65,8 @@ class Preprocessing:
         Raises:
             ValueError: for frames of another shape or type, or smaller than the crop.
         """
+        import torch
+
         colour = self.order != "as given"
         kinds = ("uint8",) if colour else ("uint8", "float32")
         shape, kind = frames_TYXC.shape, frames_TYXC.dtype.name
@@ -77,12 +87,13 @@ class Preprocessing:
                 )
         top, left = (rows - self.crop) // 2, (columns - self.crop) // 2
         cut_TYXC = frames_TYXC[:, top : top + self.crop, left : left + self.crop]
+        cut_TCYX = torch.from_numpy(np.ascontiguousarray(cut_TYXC)).to(device).permute(0, 3, 1, 2)
         if self.order == "BGR":
-            cut_TYXC = cut_TYXC[..., ::-1]
-        ready_TCYX = np.array(cut_TYXC.transpose(0, 3, 1, 2), dtype=np.float32, order="C")
-        ready_TCYX *= np.float32(self.scale)
-        ready_TCYX -= np.array(self.mean, dtype=np.float32).reshape(-1, 1, 1)
-        ready_TCYX /= np.array(self.std, dtype=np.float32).reshape(-1, 1, 1)
+            cut_TCYX = cut_TCYX.flip(1)
+        ready_TCYX = cut_TCYX.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+        ready_TCYX *= self.scale
+        for values, change in ((self.mean, ready_TCYX.sub_), (self.std, ready_TCYX.div_)):
+            change(torch.tensor(values, dtype=torch.float32, device=device).reshape(-1, 1, 1))
         return ready_TCYX
 
 

@@ -105,6 +105,23 @@ def test_an_extraction_that_is_killed_goes_on_to_the_same_bytes(mine: Path) -> N
     assert len(killed) == 9  # a shard a video, and store.json
 
 
+def test_another_precision_is_another_store(mine: Path) -> None:
+    assert extract(mine).exit_code == 0
+    assert extract(mine, precision="bfloat16").exit_code == 0
+    exact, mixed = sorted(
+        map(FeatureStore.open, stores(mine)),
+        key=lambda store: str(store.plan.made_of["precision"]),
+        reverse=True,
+    )
+    assert (exact.plan.made_of["precision"], mixed.plan.made_of["precision"]) == (
+        "float32",
+        "bfloat16",
+    )
+    refused = extract(mine, precision="float8")
+    assert refused.exit_code == 2
+    assert "float32, float16, bfloat16" in refused.stderr
+
+
 def test_fig12_runs_on_a_set_and_its_cells_name_the_percepts(mine: Path) -> None:
     extract(mine)
     work = mine / "figure"

@@ -18,7 +18,7 @@ from models import convnets as nets
 from models.percepts import RawPixels
 from models.weights import WeightsError
 from tasks.cell import canonical
-from tasks.convnets import ConvnetSpec, convnet, own_convnet, raw_pixels
+from tasks.convnets import ConvnetSpec, Precision, convnet, own_convnet, raw_pixels
 from tasks.preprocessing import PREPROCESSINGS
 from tests.real_data import real_data
 
@@ -353,3 +353,16 @@ def test_real_weights_tell_a_cat_from_frames() -> None:
     frame = cv2.resize(np.ascontiguousarray(image), (320, 240))
     top = spec.features(spec.build(), frame[None])[0].argmax()
     assert 281 <= top <= 287  # ImageNet's cats
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float16", 4e-3), ("bfloat16", 4e-2)])
+def test_mixed_precision_gives_nearly_the_same(
+    squeezenet: Path, precision: Precision, tolerance: float
+) -> None:
+    spec = convnet("squeezenet", weights=squeezenet)
+    module = spec.build()
+    exact = spec.features(module, FRAMES)
+    rounded = spec.features(module, FRAMES, precision=precision)
+    assert rounded.dtype == np.float32
+    assert not np.array_equal(exact, rounded)
+    np.testing.assert_allclose(rounded, exact, atol=tolerance * np.abs(exact).max())
