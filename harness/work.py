@@ -177,9 +177,10 @@ def run_cell(
 
     kept = dict(task.files())
     kept["predictions.parquet"] = _parquet(predictions)
+    about = {"cell": cell.key, "task": json.dumps(cell.description()["task"], sort_keys=True)}
     for name, tensors in task.products(model).items():
         plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-        kept[f"{name}.safetensors"] = to_safetensors(plain, metadata={"cell": cell.key})
+        kept[f"{name}.safetensors"] = to_safetensors(plain, metadata=about)
     elapsed = time.monotonic() - began
     sequences = (task.schedule.steps - trained.resumed_from) * task.schedule.batch_size
     body = {

@@ -87,6 +87,8 @@ class ConvnetSpec:
     """What the module is made with."""
     code: str = ""
     """sha256 of the source that a user's own module is made of."""
+    trained_on: tuple[str, int] | None = None
+    """The set and split whose labels its weights were trained on: on that set, its percepts serve that split alone."""
     weights: Path | None = field(default=None, metadata=UNKEYED, compare=False)
     """Where the file of weights lies on this machine."""
     factory: Callable[..., nn.Module] | None = field(

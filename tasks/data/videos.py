@@ -7,7 +7,7 @@ they lie is not. Shapes: T frames of a sequence, B sequences, D numbers of a per
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
@@ -19,6 +19,7 @@ from tasks.data.feature_plan import StorePlan, read_plan
 from tasks.data.feature_shards import shards_missing
 from tasks.data.features import FeatureStore
 from tasks.data.index import Index, read
+from tasks.data.plain_json import JSON
 from tasks.data.root import folder_of
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class VideoPercepts:
     frame_size: int
     place: str = field(metadata={"key": False}, compare=False)
     """Name of the store's folder."""
+    only_split: int | None = None
+    """The split whose training labels the convnet of these percepts has seen; others would test it on those."""
 
     @property
     def name(self) -> str:
@@ -55,7 +58,8 @@ class VideoPercepts:
     @property
     def splits(self) -> tuple[int, ...]:
         """Numbers of the splits."""
-        return tuple(sorted(_index(self.set_name, self.index).splits))
+        known = sorted(_index(self.set_name, self.index).splits)
+        return tuple(known) if self.only_split is None else (self.only_split,)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -65,6 +69,10 @@ class VideoPercepts:
             f"Frames of {self.set_name} are percepts {self.place}.",
             *map(_sentence, index.notes),
         ]
+        if self.only_split is not None:
+            made.append(
+                f"The convnet of these percepts was trained on the labels of split {self.only_split}: no other split is tested."
+            )
         if index.partial:
             made.append(f"{self.set_name} is not whole: some of its official videos are not there.")
         return tuple(made)
@@ -170,7 +178,18 @@ def video_percepts(set_name: str, percepts: str = "") -> VideoPercepts:
         percepts=plan.identity,
         frame_size=plan.frame_size,
         place=found[0],
+        only_split=_only_split(set_name, made_of),
     )
+
+
+def _only_split(set_name: str, made_of: Mapping[str, JSON]) -> int | None:
+    """The one split of the set that percepts may be evaluated on, where their convnet was trained on its labels."""
+    convnet = made_of.get("convnet")
+    trained_on = convnet.get("trained_on") if isinstance(convnet, Mapping) else None
+    match trained_on:
+        case [str(name), int(split)] if name == set_name:
+            return split
+    return None
 
 
 def check_alike(labelled: VideoPercepts, unlabelled: VideoPercepts) -> None:
