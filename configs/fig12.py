@@ -7,29 +7,46 @@ training sets. The paper's fixed points, one labelled video per class: UCF-101 2
 built-in digits is in docs/first-run.md.
 """
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
+from configs.cells import Shots, classifier, pretraining, regression, subset_of
 from configs.data import check_alike, find_dataset
 from configs.experiment import Experiment
+from configs.scales import (
+    FinetuneBatch,
+    FinetuneRate,
+    FinetuneSteps,
+    FinetuneStepsFew,
+    Layers,
+    PretrainBatch,
+    PretrainRate,
+    PretrainSteps,
+    ScaleKnob,
+    ScaleName,
+    SingleFrameSteps,
+    Splits,
+    Units,
+    scaled,
+)
 from reports.evidence import Evidence
-from reports.published import BASELINE, PRETRAINED, SINGLE_FRAME
 from tasks.cell import Cell
+from tasks.data.dataset import Dataset
 from tasks.encoders import LSTM, EncoderSpec
-from tasks.fewshot import FewShot
-from tasks.pretrain import Pretrain
-from tasks.schedule import Schedule
-from tasks.single_frame import SingleFrame
-from tasks.subset import Subset
-
-FEW = 4
-"""Up to so many labelled videos per class a classifier needs fewer steps; more only cost time (LOG.md)."""
 
 ONE_PRETRAINING = (
     "One pretrained model serves all resamples, as in the paper: what another seed of pretraining would give is not in the "
     "error bars."
 )
+
+PAPER_SHOTS: dict[str, tuple[Shots, ...]] = {
+    "ucf101": (1, 2, 4, 10, 20, 50, "all"),
+    "hmdb51": (1, 2, 4, 8, 16, 32, "all"),
+}
+"""The paper draws its points and does not list them; 1, 10 ("small" UCF-101), 4 ("small" HMDB-51) and all it names."""
+SHOTS = (1, 2, 4, 8, 16)
 
 Method = Literal["single_frame", "lstm", "pretrained"]
 
@@ -43,49 +60,47 @@ def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
 def fig12(
     *,
     dataset: Annotated[
-        str, "labelled videos: digits, or a set made by `harness data index`"
-    ] = "digits",
+        tuple[str, ...],
+        "labelled videos: digits, or sets made by `harness data index`; a panel each",
+    ] = ("digits",),
     percepts: Annotated[
-        str, "of an indexed set: its store of percepts, by the first letters of its name"
-    ] = "",
+        tuple[str, ...],
+        "of indexed sets: the store of percepts by the first letters of its name, one for all or one each",
+    ] = (),
     pretrain_on: Annotated[str, "unlabelled videos to pretrain on; empty: the same dataset"] = "",
     pretrain_percepts: Annotated[str, "the store of percepts of pretrain_on"] = "",
+    scale: ScaleKnob = "demo",
     methods: Annotated[tuple[Method, ...], "which curves"] = ("single_frame", "lstm", "pretrained"),
-    shots: Annotated[tuple[int | Literal["all"], ...], "labelled videos per class"] = (
-        1,
-        2,
-        4,
-        8,
-        16,
-        "all",
-    ),
+    shots: Annotated[
+        tuple[Shots, ...] | None,
+        "labelled videos per class (1,2,4,8,16,all as far as classes are so large; scale=paper: those of the paper)",
+    ] = None,
     resamples: Annotated[int, "resampled subsets per number of labels"] = 10,
-    splits: Annotated[tuple[int, ...], "official splits; each is tested on its own test list"] = (
-        1,
-    ),
-    units: Annotated[int, "units of an LSTM layer (paper: 2048)"] = 128,
-    layers: Annotated[int, "layers of encoder and decoders (paper: 2)"] = 2,
+    splits: Splits = None,
+    units: Units = None,
+    layers: Layers = None,
     dropout: Annotated[
         float, "ratio of dropped activations in the classifiers (paper: not stated)"
     ] = 0.2,
     future_frames: Annotated[int, "frames that pretraining predicts (paper: 13)"] = 13,
-    pretrain_steps: Annotated[int, "optimiser steps of pretraining"] = 2000,
-    pretrain_batch: Annotated[int, "unlabelled sequences a step"] = 32,
-    pretrain_rate: Annotated[float, "peak learning rate of pretraining"] = 4e-3,
-    finetune_steps: Annotated[int, "optimiser steps of a classifier"] = 250,
-    finetune_steps_few: Annotated[int, "the same, with at most 4 labelled videos per class"] = 150,
-    finetune_batch: Annotated[int, "labelled 16-frame blocks a step"] = 16,
-    finetune_rate: Annotated[float, "peak learning rate of a classifier"] = 3e-3,
-    single_frame_steps: Annotated[int, "optimiser steps of the logistic regression"] = 300,
+    pretrain_steps: PretrainSteps = None,
+    pretrain_batch: PretrainBatch = None,
+    pretrain_rate: PretrainRate = None,
+    finetune_steps: FinetuneSteps = None,
+    finetune_steps_few: FinetuneStepsFew = None,
+    finetune_batch: FinetuneBatch = None,
+    finetune_rate: FinetuneRate = None,
+    single_frame_steps: SingleFrameSteps = None,
     encoder: EncoderSpec | None = None,
 ) -> Experiment:
     """Few-shot accuracy with and without unsupervised pretraining.
 
     Args:
         dataset: see the knobs (`harness describe fig12`).
-        percepts: the store of percepts of an indexed set.
+        percepts: the stores of percepts of indexed sets.
         pretrain_on: unlabelled videos; empty for the same dataset.
         pretrain_percepts: the store of percepts of pretrain_on.
+        scale: sizes of all that is not set by itself.
         methods: which curves.
         shots: labelled videos per class.
         resamples: resampled subsets per number of labels.
@@ -98,7 +113,7 @@ def fig12(
         pretrain_batch: unlabelled sequences a step.
         pretrain_rate: peak learning rate of pretraining.
         finetune_steps: optimiser steps of a classifier.
-        finetune_steps_few: the same, with at most FEW labelled videos per class.
+        finetune_steps_few: the same, with at most `configs.cells.FEW` labelled videos per class.
         finetune_batch: labelled blocks a step.
         finetune_rate: peak learning rate of a classifier.
         single_frame_steps: optimiser steps of the logistic regression.
@@ -108,88 +123,85 @@ def fig12(
     Raises:
         ValueError: for a value outside its range, before anything is run.
     """
+    dataset, percepts = _texts(dataset), _texts(percepts)
+    sizes = scaled(
+        scale,
+        splits=splits,
+        units=units,
+        layers=layers,
+        pretrain_steps=pretrain_steps,
+        pretrain_batch=pretrain_batch,
+        pretrain_rate=pretrain_rate,
+        finetune_steps=finetune_steps,
+        finetune_steps_few=finetune_steps_few,
+        finetune_batch=finetune_batch,
+        finetune_rate=finetune_rate,
+        single_frame_steps=single_frame_steps,
+    )
     if resamples < 1:
         raise ValueError(f"resamples={resamples}: a curve needs at least 1")
-    for name, given in (("methods", methods), ("shots", shots), ("splits", splits)):
+    for name, given in (
+        *(("dataset", dataset), ("methods", methods), ("splits", sizes.splits)),
+        *((("shots", shots),) if shots is not None else ()),
+    ):
         if len(set(given)) < len(given) or not given:
             raise ValueError(
                 f"{name}={','.join(map(str, given))}: name at least one, and each once"
             )
-    data = find_dataset(dataset, percepts)
-    unlabelled = find_dataset(pretrain_on, pretrain_percepts) if pretrain_on else data
-    check_alike(data, unlabelled)
-    paper = LSTM(units=units, layers=layers)
-    spec: EncoderSpec = paper if encoder is None else replace(encoder, units=units, layers=layers)  # type: ignore[type-var]
-    pretrained = Cell(
-        task=Pretrain(
-            dataset=unlabelled,
-            encoder=spec,
-            future_frames=future_frames,
-            schedule=Schedule(
-                steps=pretrain_steps,
-                batch_size=pretrain_batch,
-                learning_rate=pretrain_rate,
-                warmup_steps=min(100, pretrain_steps // 10),
-                clip_norm=200.0,
-            ),
-        ),
+    paper = LSTM(units=sizes.units, layers=sizes.layers)
+    spec: EncoderSpec = (
+        paper if encoder is None else replace(encoder, units=sizes.units, layers=sizes.layers)  # type: ignore[type-var]
     )
-
-    def finetuning(many: int | Literal["all"]) -> Schedule:
-        steps = finetune_steps if many == "all" or many > FEW else finetune_steps_few
-        return Schedule(
-            steps=steps,
-            batch_size=finetune_batch,
-            learning_rate=finetune_rate,
-            weight_decay=1e-3,
-            warmup_steps=steps // 10,
-            clip_norm=20.0,
-        )
-
-    regression = Schedule(
-        steps=single_frame_steps, batch_size=128, learning_rate=1e-2, weight_decay=1e-2
-    )
-    cells = []
-    for split in splits:
-        for many in shots:
-            for resample in range(resamples):
-                subset = Subset(
-                    dataset=data,
-                    split=split,
-                    shots=None if many == "all" else many,
-                    resample=resample,
-                )
-                for method in methods:
-                    if method == "single_frame":
-                        cell = Cell(
-                            task=SingleFrame(subset=subset, schedule=regression),
-                            seed=resample,
-                            label=SINGLE_FRAME,
-                        )
-                    else:
-                        task = FewShot(
-                            subset=subset, encoder=spec, dropout=dropout, schedule=finetuning(many)
-                        )
-                        needs, label = (
-                            ((pretrained,), PRETRAINED)
-                            if method == "pretrained"
-                            else ((), BASELINE)
-                        )
-                        cell = Cell(
-                            task=task,
-                            seed=resample,
-                            needs=needs,
-                            label=label.replace("LSTM", spec.title),
-                        )
-                    cells.append(cell)
+    cells: list[Cell] = []
+    notes: list[str] = []
+    chance: dict[str, float] = {}
+    for data in _datasets(dataset, percepts):
+        unlabelled = find_dataset(pretrain_on, pretrain_percepts) if pretrain_on else data
+        check_alike(data, unlabelled)
+        start = pretraining(unlabelled, spec, sizes, future_frames=future_frames)
+        for split in sizes.splits:
+            for many in shots or _shots(data, sizes.splits, scale):
+                for resample in range(resamples):
+                    subset = subset_of(data, split, many, resample)
+                    for method in methods:
+                        if method == "single_frame":
+                            cells.append(regression(subset, sizes))
+                            continue
+                        needed = start if method == "pretrained" else None
+                        cells.append(classifier(subset, spec, sizes, dropout=dropout, start=needed))
+        chance[data.name] = 100.0 / len(data.classes)
+        notes += [*data.notes, *(unlabelled.notes if unlabelled != data else ())]
+    if "pretrained" in methods:
+        notes.append(ONE_PRETRAINING)
     return Experiment(
-        title=f"Effect of pretraining against the number of labelled videos, {dataset}",
+        title=f"Effect of pretraining against the number of labelled videos, {', '.join(dataset)}",
         cells=tuple(cells),
         draw=_draw,
-        chance={data.name: 100.0 / len(data.classes)},
-        notes=(
-            *data.notes,
-            *(unlabelled.notes if unlabelled != data else ()),
-            *((ONE_PRETRAINING,) if "pretrained" in methods else ()),
-        ),
+        chance=chance,
+        notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _texts(given: Sequence[str]) -> tuple[str, ...]:
+    """A single text, as Python callers write it, as a list of one."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _datasets(names: Sequence[str], percepts: Sequence[str]) -> list[Dataset]:
+    """The datasets, each with its store."""
+    if len(percepts) not in (0, 1, len(names)):
+        raise ValueError(
+            f"percepts={','.join(percepts)}: name one store for all, or one for each of dataset={','.join(names)}"
+        )
+    stores = percepts if len(percepts) == len(names) else [*percepts, ""][:1] * len(names)
+    return [find_dataset(name, store) for name, store in zip(names, stores, strict=True)]
+
+
+def _shots(data: Dataset, splits: Sequence[int], scale: ScaleName) -> tuple[Shots, ...]:
+    """Numbers of labelled videos per class for who names none."""
+    if scale == "paper" and data.name in PAPER_SHOTS:
+        return PAPER_SHOTS[data.name]
+    check = [split for split in splits if split in data.splits]
+    counts = [Counter(video.label for video in data.train(split)) for split in check]
+    smallest = min((min(count.values()) for count in counts), default=0)
+    return (*(many for many in SHOTS if many < smallest), "all")

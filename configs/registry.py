@@ -18,6 +18,10 @@ EXPERIMENTS: Mapping[str, Entry] = {
         place="configs.fig12:fig12",
         summary="Fig. 12: accuracy against labelled videos per class, with and without pretraining",
     ),
+    "two_stream": Entry(
+        place="configs.two_stream:two_stream",
+        summary="Table 4's streams: RGB, flow and their fusion, split by split, on your videos",
+    ),
     "percepts": Entry(
         place="configs.percepts:percepts",
         summary="Percepts: every frame of a set of videos through a convnet, into a feature store",

@@ -114,9 +114,8 @@ def print_plan(name: str, plan: Plan, stale: Mapping[str, str], as_json: bool) -
     )
     for task, count, todo, cost in plan.by_task():
         seconds = cost / CPU_GFLOPS
-        click.echo(
-            f"  {task:<12} {todo:>5} of {count:<5} to run, {cost:,.0f} GFLOP (about {seconds / 60:,.1f} core minutes)"
-        )
+        time = f"{seconds / 60:,.1f} core minutes" if seconds < 7200 else f"{seconds / 3600:,.0f} core hours"  # fmt: skip
+        click.echo(f"  {task:<12} {todo:>5} of {count:<5} to run, {cost:,.0f} GFLOP (about {time})")
     for reason in sorted(stale.values())[:SHOWN]:
         click.echo(f"  stale: {reason}")
     if len(stale) > SHOWN:

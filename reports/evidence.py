@@ -32,7 +32,8 @@ class Evidence:
 
     Keys: `cell` (its key), `dataset`, `split` (int, the dataset's own), `method` (label), `shots` (labelled videos per
     class as text: "1", "2", ... or "all"), `labels_per_class` (videos; for "all" the mean number of training videos per
-    class of that split), `resample` (int, which draw of the labelled subset).
+    class of that split), `resample` (int, which draw of the labelled subset). `stream` may be there: what was looked at
+    ("rgb", "flow1", "flow10", "rgb+flow", "pixels"), so that only the paper's numbers of the same stream stand beside ours.
     """
 
     rows: tuple[Mapping[str, Value], ...]

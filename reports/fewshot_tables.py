@@ -218,9 +218,10 @@ def _published_notes(curve: pd.DataFrame) -> list[str]:
     """Source of the published column, and what the paper says of single numbers in it."""
     found = [
         entry("fig12", dataset, method, shots)
-        for dataset, method, shots in zip(
-            curve["dataset"], curve["method"], curve["shots"], strict=True
+        for dataset, method, shots, value in zip(
+            curve["dataset"], curve["method"], curve["shots"], curve["published"], strict=True
         )
+        if not math.isnan(value)
     ]
     used = [one for one in found if one is not None]
     if not used:

@@ -50,8 +50,13 @@ def curve(evidence: Evidence, metric: str, *, artefact: str = "fig12") -> pd.Dat
     lines = _over_resamples(_within_resample(cells, point), point)
     lines["labels_per_class"] = _labels_per_class(cells, lines, point)
     if metric == PUBLISHED_METRIC:
-        places = zip(lines["dataset"], lines["method"], lines["shots"], strict=True)
-        lines["published"] = [published(artefact, d, m, s) for d, m, s in places]
+        streams = cells.groupby(point, sort=False)["stream"].first()
+        lines["published"] = [
+            published(artefact, *place, modality=stream)
+            for *place, stream in lines.join(streams, on=point)[[*point, "stream"]].itertuples(
+                index=False
+            )
+        ]
     return _finished(lines, cells, CURVE)
 
 
@@ -112,10 +117,15 @@ def paired(
     half = _t_half_width(lines["n"].to_numpy(dtype=float), lines["sd"].to_numpy(dtype=float))
     lines["ci_low"], lines["ci_high"] = lines["mean"] - half, lines["mean"] + half
     if metric == PUBLISHED_METRIC:
-        places = zip(lines["dataset"], lines["shots"], strict=True)
+        streams = pairs.groupby(point, sort=False)["stream"].first()
         lines["published_difference"] = [
-            _difference(published(artefact, d, treatment, s), published(artefact, d, baseline, s))
-            for d, s in places
+            _difference(
+                published(artefact, data, treatment, shots, modality=stream),
+                published(artefact, data, baseline, shots, modality=stream),
+            )
+            for data, shots, stream in lines.join(streams, on=point)[[*point, "stream"]].itertuples(
+                index=False
+            )
         ]
     lines = lines.rename(columns={"mean": "mean_difference"})
     return _finished(lines, pairs, PAIRED)

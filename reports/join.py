@@ -30,7 +30,7 @@ def join(evidence: Evidence, metric: str) -> pd.DataFrame:
         metric: Name of the metric, for example "video_accuracy".
 
     Returns:
-        Columns `cell`, the six `COORDINATES`, `run`, `metric`, `value` and `unit`. `value` and `run` are empty for a
+        Columns `cell`, the six `COORDINATES`, `stream` ("rgb" where a cell says none), `run`, `metric`, `value` and `unit`. `value` and `run` are empty for a
         cell without this score.
 
     Raises:
@@ -55,6 +55,7 @@ def join(evidence: Evidence, metric: str) -> pd.DataFrame:
             {"cell": key}
             | {name: cell[name] for name in COORDINATES}
             | {
+                "stream": str(cell.get("stream", "rgb")),
                 "run": None if row is None else row.get("run"),
                 "metric": metric,
                 "value": math.nan if row is None else _finite(row["value"], key, metric),
@@ -62,7 +63,7 @@ def join(evidence: Evidence, metric: str) -> pd.DataFrame:
             }
         )
     frame = pd.DataFrame.from_records(
-        records, columns=["cell", *COORDINATES, "run", "metric", "value", "unit"]
+        records, columns=["cell", *COORDINATES, "stream", "run", "metric", "value", "unit"]
     )
     return frame.astype({"labels_per_class": float, "value": float})
 

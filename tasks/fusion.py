@@ -116,7 +116,12 @@ class Fusion:
     def values(self) -> dict[str, Value]:
         """The values that tell this task from others, flat."""
         rgb, flow = self.shares
-        return {**self.subset.values(), "rgb_weight": rgb, "flow_weight": flow}
+        return {
+            **self.subset.values(),
+            "stream": "rgb+flow",
+            "rgb_weight": rgb,
+            "flow_weight": flow,
+        }
 
     def gflop(self) -> float:
         """Expected cost in 10^9 operations: a multiplication and an addition for each stream's probability."""

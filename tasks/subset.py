@@ -65,6 +65,7 @@ class Subset:
         per_class = self.shots or round(len(train) / len(self.dataset.classes), 2)
         return {
             "dataset": self.dataset.name,
+            "stream": self.dataset.stream,
             "split": self.split,
             "shots": "all" if self.shots is None else str(self.shots),
             "labels_per_class": int(per_class) if per_class == int(per_class) else per_class,

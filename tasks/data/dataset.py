@@ -45,6 +45,10 @@ class Dataset(Protocol):
         """Numbers of the official splits."""
 
     @property
+    def stream(self) -> str:
+        """What its frames show: "pixels", or percepts of "rgb", "flow1" or "flow10" (fields of flow at once)."""
+
+    @property
     def frame_size(self) -> int:
         """Numbers of a frame."""
 

@@ -212,6 +212,7 @@ class Digits:
     name: ClassVar[str] = "digits"
     classes: ClassVar[tuple[str, ...]] = CLASSES
     splits: ClassVar[tuple[int, ...]] = SPLITS
+    stream: ClassVar[str] = "pixels"
     frame_size: ClassVar[int] = FRAME_SIDE * FRAME_SIDE
     output: ClassVar[Literal["logistic", "linear"]] = "logistic"
     notes: ClassVar[tuple[str, ...]] = ()

@@ -1,0 +1,116 @@
+"""The cells that the paper's action-recognition experiments are made of (sec. 3.3), the same in every artefact.
+
+Two artefacts that ask for the same thing get the same cell, and it is computed once.
+"""
+
+from typing import Literal, TypeAlias
+
+from configs.scales import Scale
+from reports.published import BASELINE, PRETRAINED, SINGLE_FRAME
+from tasks.cell import Cell
+from tasks.data.dataset import Dataset
+from tasks.encoders import EncoderSpec
+from tasks.fewshot import FewShot
+from tasks.pretrain import Pretrain
+from tasks.schedule import Schedule
+from tasks.single_frame import SingleFrame
+from tasks.subset import Subset
+
+FEW = 4
+"""Up to so many labelled videos per class a classifier needs fewer steps; more only cost time (LOG.md)."""
+
+Shots: TypeAlias = int | Literal["all"]
+
+
+def pretraining(
+    unlabelled: Dataset,
+    encoder: EncoderSpec,
+    scale: Scale,
+    *,
+    future_frames: int,
+    input_frames: int = 16,
+) -> Cell:
+    """A Composite model, unconditioned (sec. 2.5)."""
+    return Cell(
+        task=Pretrain(
+            dataset=unlabelled,
+            encoder=encoder,
+            input_frames=input_frames,
+            future_frames=future_frames,
+            schedule=Schedule(
+                steps=scale.pretrain_steps,
+                batch_size=scale.pretrain_batch,
+                learning_rate=scale.pretrain_rate,
+                warmup_steps=min(100, scale.pretrain_steps // 10),
+                clip_norm=200.0,
+            ),
+        ),
+    )
+
+
+def classifier(
+    subset: Subset,
+    encoder: EncoderSpec,
+    scale: Scale,
+    *,
+    dropout: float,
+    start: Cell | None,
+    block: int = 16,
+    suffix: str = "",
+) -> Cell:
+    """The LSTM classifier from random weights, or from those of a pretraining.
+
+    Args:
+        subset: what is labelled.
+        encoder: the stack of LSTM layers.
+        scale: steps, batch and rate.
+        dropout: ratio of dropped activations.
+        start: the pretraining; None for random weights.
+        block: frames of a block.
+        suffix: of the method's label.
+    """
+    few = subset.shots is not None and subset.shots <= FEW
+    steps = scale.finetune_steps_few if few else scale.finetune_steps
+    task = FewShot(
+        subset=subset,
+        encoder=encoder,
+        dropout=dropout,
+        block=block,
+        schedule=Schedule(
+            steps=steps,
+            batch_size=scale.finetune_batch,
+            learning_rate=scale.finetune_rate,
+            weight_decay=1e-3,
+            warmup_steps=steps // 10,
+            clip_norm=20.0,
+        ),
+    )
+    label = (BASELINE if start is None else PRETRAINED).replace("LSTM", encoder.title)
+    return Cell(
+        task=task,
+        seed=subset.resample,
+        needs=() if start is None else (start,),
+        label=label + suffix,
+    )
+
+
+def regression(subset: Subset, scale: Scale) -> Cell:
+    """The single-frame classifier."""
+    schedule = Schedule(
+        steps=scale.single_frame_steps, batch_size=128, learning_rate=1e-2, weight_decay=1e-2
+    )
+    return Cell(
+        task=SingleFrame(subset=subset, schedule=schedule),
+        seed=subset.resample,
+        label=SINGLE_FRAME,
+    )
+
+
+def subset_of(data: Dataset, split: int, shots: Shots, resample: int) -> Subset:
+    """A labelled subset; "all" is every training video of the split."""
+    return Subset(
+        dataset=data,
+        split=split,
+        shots=None if shots == "all" else shots,
+        resample=resample,
+    )
