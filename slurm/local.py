@@ -144,6 +144,8 @@ class Local:
             # DDP warns at every start that it looks for unused parameters; the loop says why it does.
             environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
             environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = "1"
+            # What is left of the machine for other work of this process, such as decoding beside a GPU.
+            environment["HARNESS_CORES"] = str(max(1, (os.cpu_count() or 1) // self._slots))
             if self._gpus:
                 environment["CUDA_VISIBLE_DEVICES"] = self._gpus[(number + rank) % len(self._gpus)]
             else:

@@ -7,6 +7,7 @@ beside the set's index, where all work folders find it. Shapes: T frames, Y and 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,6 +38,8 @@ FRAMES = Metric(
 )
 BATCH = {"cpu": 32, "cuda": 256}
 """Frames that go through the convnet together, by the kind of device."""
+MOST_DECODERS = 24
+"""More processes only take memory: a GPU is kept busy by fewer."""
 BATCH_BYTES = 2**28
 """A batch has fewer frames where they would take more room than this: ten fields of flow take 4 MB a frame."""
 GFLOP_PER_FRAME = {"vgg16": 31.0, "squeezenet": 1.7, "cnn_m_2048": 3.6}
@@ -270,9 +273,11 @@ def _path_of(index: Index, video: str) -> Path:
 
 def _decoders(device: torch.device) -> int:
     """Processes that decode: on a CPU none, since cells side by side keep all cores busy; beside a GPU all other cores."""
-    import torch
-
-    return 0 if device.type == "cpu" else max(1, torch.get_num_threads() - 1)
+    if device.type == "cpu":
+        return 0
+    # $HARNESS_CORES is this process's share of a machine; on a cluster, the job's cores are those it may run on.
+    cores = int(os.environ.get("HARNESS_CORES", 0)) or len(os.sched_getaffinity(0))
+    return max(1, min(MOST_DECODERS, cores - 1))
 
 
 def _batch_size(recipe: Recipe, device: torch.device) -> int:
