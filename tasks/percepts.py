@@ -276,7 +276,7 @@ def _decoders(device: torch.device) -> int:
     if device.type == "cpu":
         return 0
     # $HARNESS_CORES is this process's share of a machine; on a cluster, the job's cores are those it may run on.
-    cores = int(os.environ.get("HARNESS_CORES", 0)) or len(os.sched_getaffinity(0))
+    cores = int(os.environ.get("HARNESS_CORES", "0")) or len(os.sched_getaffinity(0))
     return max(1, min(MOST_DECODERS, cores - 1))
 
 
