@@ -6,12 +6,14 @@ import pytest
 
 from configs.experiment import Experiment
 from configs.fig12 import fig12
+from configs.knobs import knobs
 from configs.registry import EXPERIMENTS
 from harness.source import find
 from reports.published import BASELINE, PRETRAINED, SINGLE_FRAME
 from tasks.cell import Cell
 from tasks.fewshot import FewShot
 from tasks.registry import load
+from tasks.schedule import Schedule
 
 COMPLETE = [name for name in EXPERIMENTS if not find(name).lacking(())]
 
@@ -59,6 +61,31 @@ def test_knobs_that_do_not_concern_a_cell_leave_its_key_alone() -> None:
     after = {cell.key for cell in fig12(methods=("single_frame", "lstm"), pretrain_steps=7).cells}
     assert before == after
     assert not before & {cell.key for cell in fig12(methods=("lstm",), dropout=0.1).cells}
+
+
+def test_the_scale_sets_what_is_not_set_by_hand() -> None:
+    def found(**knobs: object) -> tuple[FewShot, Schedule, set[object]]:
+        made = fig12(methods=("pretrained",), resamples=1, **knobs)  # type: ignore[arg-type]
+        task = made.cells[-1].task
+        assert isinstance(task, FewShot)
+        start = made.cells[-1].needs[0].task
+        return task, start.schedule, {cell.task.values()["split"] for cell in made.cells}
+
+    task, start, splits = found(scale="paper")
+    assert (task.encoder.units, task.encoder.layers, splits) == (2048, 2, {1, 2, 3})  # sec. 3.3
+    assert start.batch_size == 128
+    by_hand, start, splits = found(scale="paper", units=7, splits=(2,), pretrain_steps=9)
+    assert (by_hand.encoder.units, by_hand.encoder.layers, splits) == (7, 2, {2})
+    assert (start.steps, by_hand.schedule) == (9, task.schedule)
+    with pytest.raises(ValueError, match="scale=small: choose from demo, paper"):
+        found(scale="small")
+
+
+def test_demo_is_the_default_and_what_it_says_in_the_knobs() -> None:
+    meaning = knobs(fig12)["units"].meaning
+    assert meaning == "units of an LSTM layer (demo 128, paper 2,048)"
+    assert {cell.key for cell in fig12().cells} == {cell.key for cell in fig12(scale="demo").cells}
+    assert {cell.key for cell in fig12().cells} == {cell.key for cell in fig12(units=128).cells}
 
 
 def test_an_experiment_without_cells_is_refused() -> None:

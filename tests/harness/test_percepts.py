@@ -3,10 +3,13 @@
 import json
 import signal
 import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
@@ -184,6 +187,111 @@ def test_flow_percepts_have_a_step_for_every_frame_and_fuse_with_those_of_rgb(mi
         streams[name] = made.cells[0]
     together = fused(streams["rgb"], streams["flow2"])
     assert together.task.values()["dataset"] == "mine"
+
+
+TWO_STREAM = {
+    "dataset": "mine", "splits": "1,2", "units": 4, "flow_units": 3, "layers": 1, "pretrain_steps": 2, "pretrain_batch": 3,
+    "finetune_steps": 2, "finetune_batch": 2,
+}  # fmt: skip
+
+
+def test_two_streams_and_their_fusion_split_by_split(mine: Path) -> None:
+    """Every number of the table is computed again from the predictions that were kept, by plain loops."""
+    extract(mine)
+    assert extract(mine, stream="flow", flow_method="dis").exit_code == 0
+    work = mine / "two"
+    words = sets(TWO_STREAM)
+    done = invoke("run", "two_stream", *words, "--cluster", "inline", "--workdir", str(work))
+    assert done.exit_code == 0, done.output
+    results = [json.loads(path.read_bytes()) for path in work.glob("runs/*/result.json")]
+    kinds = Counter(body["task"] for body in results)
+    assert kinds == {"FewShot": 8, "Fusion": 4, "Pretrain": 2}
+    blocks = {
+        body["description"]["task"]["block"] for body in results
+        if body["task"] == "FewShot" and body["values"]["stream"] == "flow1"
+    }  # fmt: skip
+    assert blocks == {4}  # sec. 3.3: sequences of 4 frames on flow
+    by_key = {body["cell"]: _by_video(work, body) for body in results if body["task"] != "Pretrain"}
+    labels = {}
+    for body in results:
+        if body["task"] != "Fusion":
+            continue
+        rgb, flow = (by_key[need] for need in body["description"]["needs"])
+        fused_by_hand = {video: (rgb[video] + 2 * flow[video]) / 3 for video in rgb}
+        found = by_key[body["cell"]]
+        assert found.keys() == rgb.keys() == flow.keys()
+        for video, mean in fused_by_hand.items():
+            np.testing.assert_allclose(found[video], mean, atol=1e-6)
+        right = [mean.argmax() == "ab".index(video[0]) for video, mean in fused_by_hand.items()]
+        labels[body["values"]["split"], len(labels)] = 100 * sum(right) / len(right)
+    numbers = rows((work / "reports/two_stream/two_stream_splits.csv").read_bytes())
+    both = [row for row in numbers if row["method"].endswith(", RGB + flow")]
+    assert sorted((int(row["split"]), round(float(row["mean"]), 6)) for row in both) == sorted(
+        (split, round(value, 6)) for (split, _), value in labels.items()
+    )
+    means = rows((work / "reports/two_stream/two_stream.csv").read_bytes())
+    assert [row["stream"] for row in means] == [
+        "rgb",
+        "rgb",
+        "flow1",
+        "flow1",
+        "rgb+flow",
+        "rgb+flow",
+    ]
+    for row in means[-2:]:
+        mine_ = [
+            float(each["mean"]) for each in both if each["method"].startswith(row["method"] + ",")
+        ]
+        assert float(row["mean"]) == pytest.approx(np.mean(mine_))
+        assert float(row["sd"]) == pytest.approx(np.std(mine_, ddof=1))
+
+
+def _by_video(work: Path, body: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Mean probabilities of each video's blocks, by plain loops."""
+    (path,) = work.glob(f"runs/{body['cell'][:16]}/attempt-*/predictions.parquet")
+    found: dict[str, list[np.ndarray]] = {}
+    for row in pq.read_table(path).to_pylist():
+        found.setdefault(row["video_id"], []).append(np.array([row["p0"], row["p1"]]))
+    return {video: np.mean(each, axis=0) for video, each in found.items()}
+
+
+def test_two_streams_refuse_a_store_of_the_other_stream_and_no_weight(mine: Path) -> None:
+    extract(mine)
+    assert extract(mine, stream="flow", flow_method="dis").exit_code == 0
+    for changes, sentence in (
+        ({"rgb": "flow"}, "rgb=flow: these percepts of mine are of the flow1 stream"),
+        ({"flow": "rgb"}, "flow=rgb: these percepts of mine are of the rgb stream"),
+        ({"rgb_weight": 1.5}, "rgb_weight=1.5: it lies between 0 and 1"),
+        ({"flow": "flow10"}, "percepts='flow10' is not among those of mine"),
+        ({"splits": "1,1"}, "splits=1,1: name at least one, and each once"),
+    ):
+        words = sets({**TWO_STREAM, **changes})
+        refused = invoke("run", "two_stream", *words, "--workdir", str(mine / "w"), "--dry-run")
+        assert refused.exit_code == 2
+        assert sentence in refused.stderr
+
+
+def test_a_figure_of_two_sets_has_a_panel_each_and_shots_that_fit(mine: Path) -> None:
+    extract(mine)
+    invoke(
+        "data", "index", "more", "--videos", str(mine / "videos"), "--labels", "by-folder", "--groups", r"(g\d+)",
+        "--splits", "2", "--test-share", "0.25", "--jobs", "1",
+    )  # fmt: skip
+    assert extract(mine, dataset="more").exit_code == 0
+    knobs = {name: value for name, value in FIG12.items() if name != "shots"}
+    words = sets({**knobs, "dataset": "mine,more", "pretrain_on": "mine", "finetune_steps": 2})
+    work = mine / "panels"
+    done = invoke("run", "fig12", *words, "--cluster", "inline", "--workdir", str(work))
+    assert done.exit_code == 0, done.output
+    points = rows((work / "reports/fig12/fig12.csv").read_bytes())
+    found = {(row["dataset"], row["shots"]) for row in points}
+    # Two and three training videos a class: one or two of them can be drawn, or all taken.
+    assert found == {("mine", "1"), ("mine", "all"), ("more", "1"), ("more", "2"), ("more", "all")}
+    results = [json.loads(path.read_bytes()) for path in work.glob("runs/*/result.json")]
+    assert sum(body["task"] == "Pretrain" for body in results) == 1
+    refused = invoke("run", "fig12", *words, "--set", "percepts=rgb,rgb,rgb", "--workdir", str(work), "--dry-run")  # fmt: skip
+    assert refused.exit_code == 2
+    assert "name one store for all, or one for each of dataset=mine,more" in refused.stderr
 
 
 def test_windows_of_a_set_are_those_of_its_store(mine: Path) -> None:
