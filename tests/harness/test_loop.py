@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from tasks.pretrain import Pretrain
 from tasks.schedule import Schedule
 from tasks.subset import Subset
 from tasks.task import Task
+from tasks.videoeval import average_by_video
 
 SCHEDULE = Schedule(
     steps=7, batch_size=6, learning_rate=1e-2, warmup_steps=2, clip_norm=30.0, weight_decay=0.01
@@ -273,3 +276,39 @@ def test_any_number_of_ranks_trains_the_same_and_resumes_to_the_last_bit(tmp_pat
             assert rank[name]["weights"] == pytest.approx(alone["weights"], rel=1e-5)
             assert rank[name]["scores"] == pytest.approx(alone["scores"], rel=1e-5)
     assert all(rank == three[0] for rank in three)
+
+
+class Threads:
+    """Ranks that are threads of this process: they meet where real ranks gather."""
+
+    def __init__(self, rank: int, num_ranks: int, meet: threading.Barrier, said: dict[int, Any]):
+        self.rank, self.num_ranks, self.meet, self.said = rank, num_ranks, meet, said
+
+    def gather(self, value: Any) -> list[Any]:
+        self.said[self.rank] = value
+        self.meet.wait(timeout=60)
+        return [self.said[rank] for rank in range(self.num_ranks)]
+
+
+def test_one_to_eight_ranks_predict_every_video_once_with_the_same_score() -> None:
+    """300 test videos in chunks of 13 are 24 chunks, which 5, 7 and 8 ranks cannot share evenly."""
+    task = replace(FEWSHOT, chunk=13)
+    model = task.build(0, ())
+    wanted = {video.id for video in task.subset.test_videos}
+    scores = set()
+    for num_ranks in range(1, 9):
+        meet = threading.Barrier(num_ranks)
+        said: dict[int, Any] = {}
+        with ThreadPoolExecutor(num_ranks) as pool:
+            rank_of = [Threads(rank, num_ranks, meet, said) for rank in range(num_ranks)]
+            whole = list(
+                pool.map(lambda each: loop.evaluate(task, model, each, lambda: False), rank_of)
+            )
+        for predictions in whole:
+            ids, _, _ = average_by_video(predictions)
+            assert sorted(ids.tolist()) == sorted(wanted)
+            blocks = list(zip(predictions["video_id"], predictions["block"], strict=True))
+            assert len(blocks) == len(set(blocks))
+            scores.add(tuple(score.value for score in task.score(predictions)))
+        assert sum(len(own) for own, _ in said.values()) == task.num_chunks() == 24
+    assert len(scores) == 1
