@@ -203,7 +203,12 @@ def _read(path: Path, size: tuple[int, int] | None) -> Iterator[NDArray[np.uint8
                     shown += 1
                     frame_YXC = np.asarray(
                         scale(
-                            frame, columns, rows, "rgb24", interpolation=Interpolation.BILINEAR
+                            frame,
+                            columns,
+                            rows,
+                            "rgb24",
+                            interpolation=Interpolation.BILINEAR,
+                            threads=1,  # else a thread a core for every file: more time than small frames take
                         ).to_ndarray(),
                         dtype=np.uint8,
                     )

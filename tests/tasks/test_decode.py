@@ -40,6 +40,19 @@ def test_frames_are_rgb_of_the_size_asked_for(tmp_path: Path) -> None:
         read_frames(path, size=(0, 10))
 
 
+def test_a_clip_is_decoded_and_resized_in_the_thread_that_asks_for_it(tmp_path: Path) -> None:
+    threads = Path("/proc/self/task")
+    if not threads.is_dir():
+        pytest.skip("threads are counted in /proc, which is not here")
+    path = write_clip(tmp_path / "a.avi", 3)
+    list(read_frames(path, size=(24, 32)))  # whatever lives on after a first use is there now
+    before = set(threads.iterdir())
+    frames = read_frames(path, size=(24, 32))
+    next(frames)
+    assert set(threads.iterdir()) <= before
+    assert len(list(frames)) == 2
+
+
 def test_frames_are_those_of_plain_pyav() -> None:
     import av
 
