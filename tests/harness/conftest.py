@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.harness.faked import write_command
+from tests.harness.official import Official, index_official
 from tests.harness.on_slurm import OnSlurm
 from tests.harness.running import Harness
+from tests.real_data import real_data
 from tests.slurm.cluster import ThrowAwaySlurm
 
 
@@ -50,3 +52,23 @@ def copy_of_finished(finished: Harness, tmp_path: Path) -> Harness:
 def on_slurm(real_slurm: ThrowAwaySlurm, tmp_path: Path) -> OnSlurm:
     """A work folder, and a cluster of four idle nodes."""
     return OnSlurm(tmp_path / "a work folder")
+
+
+@pytest.fixture(scope="session")
+def _official_sets() -> dict[str, Official]:
+    """Those that were made so far."""
+    return {}
+
+
+@pytest.fixture(params=["ucf101", "hmdb51"])
+def official(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    _official_sets: dict[str, Official],
+) -> Official:
+    """UCF-101 or HMDB-51 by name, indexed once. Tests read it and change nothing."""
+    name: str = request.param
+    if name not in _official_sets:
+        lists = real_data("splits", name)
+        _official_sets[name] = index_official(name, tmp_path_factory.mktemp(name), lists)
+    return _official_sets[name]
