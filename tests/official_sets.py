@@ -6,9 +6,9 @@ writes DIR/UCF-101/<Class>/v_<Class>_g01_c01.avi and DIR/hmdb51_org/<class>/<nam
 has the lists and not the videos can see the whole protocol run. What a clip shows tells its class, so that a classifier
 has something to find; what it finds says nothing of the real sets.
 
-A class has VARIANTS clips, encoded as the real ones are (MPEG-4 part 2 with B-frames, called XVID, in AVI). A group has
-one of them, and all its names are links to that one file. The lists are read here in a few plain lines, so that tests can
-hold the harness against them.
+A class has VARIANTS clips, encoded as the real ones are (MPEG-4 part 2 with B-frames, called XVID, in AVI). A group shows
+one of them in each class, and all names of a variant are links to one file. The lists are read here in a few plain
+lines, so that tests can hold the harness against them.
 """
 
 import argparse

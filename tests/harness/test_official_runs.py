@@ -96,7 +96,7 @@ def test_every_split_is_tested_on_its_own_list_each_video_once(drawn: Official) 
         (score,) = (each for each in body["scores"] if each["metric"] == "video_accuracy")
         assert score["value"] == pytest.approx(accuracy, abs=0.05)  # ties in float32
         assert score["count"] == COUNTS[drawn.name][split][1]
-        assert accuracy > 5 * chance, (body["task"], values)
+        assert accuracy > 4 * chance, (body["task"], values)
     assert set(seen.values()) == {
         2,
         4,
