@@ -2,6 +2,7 @@
 
 from configs.knobs import did_you_mean
 from tasks.data.dataset import Dataset
+from tasks.data.index import Index
 from tasks.registry import DATASETS, load
 
 
@@ -43,6 +44,23 @@ def check_alike(labelled: Dataset, unlabelled: Dataset) -> None:
         )
     if labelled.name not in DATASETS:
         load("tasks.data.videos:check_alike")(labelled, unlabelled)
+
+
+def indexed_set(name: str) -> Index:
+    """The index of a set of videos, for experiments that work on videos themselves.
+
+    Raises:
+        ValueError: when there is no such set, in one sentence that names those there are.
+    """
+    known = indexed()
+    if name not in known:
+        there = f"there are: {', '.join(known)}" if known else "there is none yet"
+        raise ValueError(
+            f"dataset='{name}' is no indexed set of videos{did_you_mean(name, known)} ({there}): index one with "
+            "`harness data index NAME --videos DIR`, and name it with --set dataset=NAME"
+        )
+    found: Index = load("tasks.data.index:read")(name)
+    return found
 
 
 def indexed() -> list[str]:

@@ -6,18 +6,18 @@ The store lies beside the set's index, and `--set dataset=NAME` of other experim
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from configs.data import indexed
+from configs.data import indexed_set
 from configs.experiment import Experiment
-from configs.knobs import did_you_mean
 from reports.evidence import Evidence
 from tasks.cell import Cell
 from tasks.convnets import ConvnetSpec, Precision, convnet, raw_pixels
-from tasks.data.index import read
 from tasks.flow_stream import FlowSpec
 from tasks.percepts import Percepts, Recipe
+from tasks.weights_told import told_by
 
 
 def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
@@ -77,19 +77,11 @@ def percepts(
     Raises:
         ValueError: when the set, the convnet, the layer or the file is not there, in one sentence.
     """
-    known = indexed()
-    if dataset not in known:
-        there = f"there are: {', '.join(known)}" if known else "there is none yet"
-        raise ValueError(
-            f"dataset='{dataset}' is no indexed set of videos{did_you_mean(dataset, known)} ({there}): index one with "
-            "`harness data index NAME --videos DIR`, and name it with --set dataset=NAME"
-        )
-    index = read(dataset)
-    flow = (
-        FlowSpec(method=flow_method, bound=flow_bound, length=flow_fields)
-        if stream == "flow"
-        else None
-    )
+    index = indexed_set(dataset)
+    flow = None
+    if stream == "flow":
+        asked = FlowSpec(method=flow_method, bound=flow_bound, length=flow_fields)
+        flow = _as_trained(asked, weights, (rows, columns))
     spec = net or _spec(convnet, weights, layer, preprocessing, side, (rows, columns), flow)
     recipe = Recipe(
         set_name=dataset,
@@ -110,6 +102,30 @@ def percepts(
         draw=_draw,
         notes=index.notes,
     )
+
+
+def _as_trained(asked: FlowSpec, weights: str, size: tuple[int, int]) -> FlowSpec:
+    """The flow to make for weights: as asked, its mean taken from it if that was done when they were trained.
+
+    Raises:
+        ValueError: when the file of weights says that they were trained on other flow than was asked for.
+    """
+    told = told_by(Path(weights).expanduser()) if weights else None
+    if told is None or told.flow is None:
+        return asked
+    seen = told.flow
+    for knob, trained, wanted in (
+        ("flow_method", seen.method, asked.method),
+        ("flow_bound", seen.bound, asked.bound),
+        ("flow_fields", seen.length, asked.length),
+        ("rows", seen.size[0], size[0]),
+        ("columns", seen.size[1], size[1]),
+    ):
+        if trained != wanted:
+            raise ValueError(
+                f"{knob}={wanted}, but the weights {weights} were trained on flow with {knob}={trained}: set that"
+            )
+    return replace(asked, subtract_mean=seen.subtract_mean)
 
 
 def _spec(

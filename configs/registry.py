@@ -22,6 +22,14 @@ EXPERIMENTS: Mapping[str, Entry] = {
         place="configs.two_stream:two_stream",
         summary="Table 4's streams: RGB, flow and their fusion, split by split, on your videos",
     ),
+    "flow": Entry(
+        place="configs.flow:flow",
+        summary="Flow: optical flow of a set of videos, kept in 8 bits",
+    ),
+    "temporal": Entry(
+        place="configs.temporal_stream:temporal",
+        summary="Temporal: the temporal-stream ConvNet, trained on stored flow",
+    ),
     "percepts": Entry(
         place="configs.percepts:percepts",
         summary="Percepts: every frame of a set of videos through a convnet, into a feature store",

@@ -333,8 +333,12 @@ def list_(as_json: bool) -> None:
             except NoIndex as error:
                 problems.append(str(error))
                 continue
-            stores = (each for each in path.parent.glob("percepts/*") if each.is_dir())
-            features = sorted(each.name for each in stores if not each.name.startswith("."))
+            features = [
+                f"{before}{each.name}"
+                for kind, before in (("flow", "flow/"), ("percepts", ""))
+                for each in sorted((path.parent / kind).glob("[!.]*"))
+                if each.is_dir()
+            ]
             rows.append({**summary(found), "features": features})
         if as_json:
             print_json({"root": str(root), "sets": rows, "problems": problems})

@@ -180,6 +180,7 @@ def run_cell(
     about = {"cell": cell.key, "task": json.dumps(cell.description()["task"], sort_keys=True)}
     for name, tensors in task.products(model).items():
         plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        # A file of weights may go on alone: what it was trained on, and on whose labels, goes with it.
         kept[f"{name}.safetensors"] = to_safetensors(plain, metadata=about)
     elapsed = time.monotonic() - began
     sequences = (task.schedule.steps - trained.resumed_from) * task.schedule.batch_size

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.dropout import Dropout
 from models.percepts import Convnet
 
 
@@ -246,25 +247,49 @@ class CNNM2048(Convnet):
         # torch, like Caffe, divides alpha by the number of channels it sums over.
         self.normalise = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
 
-    def forward(self, images_BCYX: Tensor) -> Tensor:
-        """Give logits_BK of images (B, C, 224, 224)."""
+    def forward(self, images_BCYX: Tensor, dropout: Dropout | None = None) -> Tensor:
+        """Give logits_BK of images (B, C, 224, 224).
+
+        Args:
+            images_BCYX: The images.
+            dropout: Drops units of fc6 and fc7, in any mode; None: half of them in training mode, from torch's own generator.
+        """
         self._check(images_BCYX)
         hidden_BD = self._convolve(images_BCYX)
         for layer in (self.fc6, self.fc7):
-            hidden_BD = functional.dropout(functional.relu(layer(hidden_BD)), 0.5, self.training)
+            hidden_BD = functional.relu(layer(hidden_BD))
+            if dropout is None:
+                hidden_BD = functional.dropout(hidden_BD, 0.5, self.training)
+            else:
+                hidden_BD = dropout(hidden_BD.unsqueeze(0)).squeeze(0)
         logits_BK: Tensor = self.fc8(hidden_BD)
         return logits_BK
 
     def _convolve(self, images_BCYX: Tensor) -> Tensor:
-        maps_BCYX = self.pool(self.normalise(functional.relu(self.conv1(images_BCYX))))
+        maps_BCYX = self.pool(self._normalised(functional.relu(self.conv1(images_BCYX))))
         maps_BCYX = functional.relu(self.conv2(maps_BCYX))
         if self.input_channels == 3:
-            maps_BCYX = self.normalise(maps_BCYX)
+            maps_BCYX = self._normalised(maps_BCYX)
         maps_BCYX = self.pool(maps_BCYX)
         for conv in (self.conv3, self.conv4, self.conv5):
             maps_BCYX = functional.relu(conv(maps_BCYX))
         pooled_BCYX: Tensor = self.pool(maps_BCYX)
         return pooled_BCYX.flatten(1)
+
+    def _normalised(self, maps_BCYX: Tensor) -> Tensor:
+        if not self.training:
+            normalised_BCYX: Tensor = self.normalise(maps_BCYX)
+            return normalised_BCYX
+        # torch averages over channels by a pooling whose gradient has no deterministic form on GPUs: sums of slices have.
+        size, channels = self.normalise.size, maps_BCYX.shape[1]
+        before, after = size // 2, (size - 1) // 2
+        squares_BCYX = functional.pad(maps_BCYX.square(), (0, 0, 0, 0, before, after))
+        mean_BCYX = squares_BCYX[:, :channels]
+        for shift in range(1, size):
+            mean_BCYX = mean_BCYX + squares_BCYX[:, shift : shift + channels]
+        mean_BCYX = mean_BCYX / size
+        scale_BCYX = (mean_BCYX * self.normalise.alpha + self.normalise.k) ** self.normalise.beta
+        return maps_BCYX / scale_BCYX
 
     def _feature(self, images_BCYX: Tensor, layer: str) -> Tensor:
         return _head(self._convolve(images_BCYX), layer, self.fc6, self.fc7, self.fc8)

@@ -1,7 +1,7 @@
 """Dropout whose masks do not depend on how many processes share a batch.
 
-Used by the classifier only (section 3.3, after Zaremba et al. 2014). Where it is applied is decided
-by lstm.py and classifier.py; this file decides how a mask is drawn.
+Used by the classifier (section 3.3, after Zaremba et al. 2014) and in training the temporal stream. Where it is applied
+is decided by lstm.py, classifier.py and convnets.py; this file decides how a mask is drawn.
 
 Letters: T steps, B sequences of this rank, D features.
 """

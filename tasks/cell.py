@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 UNKEYED: Mapping[str, bool] = {"key": False}
 """Metadata of a dataclass field that does not belong to a cell's identity."""
 
+KEYED_UNLESS_DEFAULT: Mapping[str, str] = {"key": "unless default"}
+"""Metadata of a field that came later: at its default it is left out, so that identities from before it stay as they were."""
+
 SHORT = 16
 """Hex digits of a key in folder names and messages: 64 bits, no clash among millions of cells."""
 
@@ -42,7 +45,7 @@ def canonical(value: Any) -> Any:
         named = {
             f.name: canonical(getattr(value, f.name))
             for f in dataclasses.fields(value)
-            if f.metadata.get("key", True)
+            if _is_keyed(value, f)
         }
         named["class"] = type(value).__name__
         version = getattr(type(value), "version", None)
@@ -61,6 +64,13 @@ def canonical(value: Any) -> Any:
         f"{value!r} of type {type(value).__name__} cannot be part of a cell: use numbers, text, tuples or frozen "
         "dataclasses of these, or keep it out of the key with field(metadata=UNKEYED)"
     )
+
+
+def _is_keyed(value: Any, f: "dataclasses.Field[Any]") -> bool:
+    keyed = f.metadata.get("key", True)
+    if keyed == KEYED_UNLESS_DEFAULT["key"]:
+        return bool(getattr(value, f.name) != f.default)
+    return bool(keyed)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

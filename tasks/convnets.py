@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
-from tasks.cell import UNKEYED
+from tasks.cell import KEYED_UNLESS_DEFAULT, UNKEYED
 from tasks.encoders import code_identity
 from tasks.preprocessing import PREPROCESSINGS, Preprocessing
 from tasks.task import Value
+from tasks.weights_told import LabelsSeen, Told, told_by
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +88,7 @@ class ConvnetSpec:
     """What the module is made with."""
     code: str = ""
     """sha256 of the source that a user's own module is made of."""
-    trained_on: tuple[str, int] | None = None
+    trained_on: LabelsSeen | None = field(default=None, metadata=KEYED_UNLESS_DEFAULT)
     """The set and split whose labels its weights were trained on: on that set, its percepts serve that split alone."""
     weights: Path | None = field(default=None, metadata=UNKEYED, compare=False)
     """Where the file of weights lies on this machine."""
@@ -239,20 +240,24 @@ def convnet(
         preprocessing: a name in PREPROCESSINGS or a value. It must be the one that the weights were trained with,
             which no file states. Left out: vgg16 torchvision (say "caffe" for weights from Caffe); squeezenet
             squeezenet_dc; cnn_m_2048 flow, or caffe with 3 input channels.
-        arguments: num_classes; of cnn_m_2048 input_channels (3, or 20 for ten flow fields); of squeezenet
-            conv10_padding (left out: 0 with torchvision's preprocessing, else 1).
+        arguments: num_classes; of cnn_m_2048 input_channels (3, or 20 for ten flow fields) and divisor (of a narrow copy;
+            it and num_classes are read from a .safetensors file where they are left out); of squeezenet conv10_padding
+            (left out: 0 with torchvision's preprocessing, else 1).
 
     Raises:
-        ValueError: for a name, layer, preprocessing or argument that does not exist, or a file that cannot be read.
+        ValueError: for a name, layer, preprocessing or argument that does not exist, or a file that cannot be read or
+            was made for another number of channels.
     """
     known = _KNOWN.get(name)
     if known is None:
         raise ValueError(f"there is no convnet {name!r}: choose from {', '.join(_KNOWN)}")
-    unknown = sorted(arguments.keys() - known.arguments.keys())
+    names = [*known.arguments, *(("divisor",) if name == "cnn_m_2048" else ())]
+    unknown = sorted(arguments.keys() - set(names))
     if unknown:
-        raise ValueError(
-            f"{name} has no argument {unknown[0]}: choose from {', '.join(known.arguments)}"
-        )
+        raise ValueError(f"{name} has no argument {unknown[0]}: choose from {', '.join(names)}")
+    told = told_by(Path(weights))
+    if name == "cnn_m_2048" and told is not None:
+        arguments = {**_arguments_of(told, {**known.arguments, **arguments}, weights), **arguments}
     if preprocessing is None:
         preprocessing = {"vgg16": "torchvision", "squeezenet": "squeezenet_dc"}.get(
             name, "caffe" if arguments.get("input_channels") == 3 else "flow"
@@ -263,7 +268,15 @@ def convnet(
         made_with["conv10_padding"] = arguments.get("conv10_padding", 0)
     if made_with["num_classes"] < 1:
         raise ValueError(f"num_classes={made_with['num_classes']}: there is at least 1 class")
-    sizes = {**known.sizes, "prob": made_with["num_classes"]}
+    divisor = made_with.get("divisor", 1)
+    if divisor == 1:  # as it always was: only a narrow copy has it among its arguments
+        made_with.pop("divisor", None)
+    elif divisor < 1 or any(width % divisor for width in (96, *known.sizes.values())):
+        raise ValueError(
+            f"divisor={divisor}: it must divide every width of the net, such as 96 and 2048"
+        )
+    sizes = {layer: size // divisor for layer, size in known.sizes.items()}
+    sizes["prob"] = made_with["num_classes"]
     layer = known.layer if layer is None else layer
     if layer not in sizes:
         raise ValueError(f"{name} has no layer {layer!r}: choose from {', '.join(sizes)}")
@@ -275,7 +288,29 @@ def convnet(
         weights_sha256=_sha256_of(Path(weights)),
         arguments=tuple(sorted(made_with.items())),
         weights=Path(weights),
+        trained_on=None if told is None else told.labels,
     )
+
+
+def _arguments_of(told: Told, asked: Mapping[str, int], weights: Path) -> dict[str, int]:
+    """What a CNN-M-2048 of a file's tensors was made with; nothing where they are not those of such a net.
+
+    Raises:
+        ValueError: when the file is for another number of channels than was asked for.
+    """
+    match told.shapes.get("conv1.weight"), told.shapes.get("fc8.weight"):
+        case (int(width), int(channels), _, _), (int(num_classes), _) if width:
+            if channels != asked["input_channels"]:
+                raise ValueError(
+                    f"the weights {weights} take {_fields(channels)}, and {_fields(asked['input_channels'])} were asked for: "
+                    "choose the stream and flow_fields that they were trained with"
+                )
+            return {"num_classes": num_classes, "divisor": 96 // width}
+    return {}
+
+
+def _fields(channels: int) -> str:
+    return f"{channels} channels ({'RGB' if channels == 3 else f'{channels // 2} fields of flow'})"
 
 
 def raw_pixels(

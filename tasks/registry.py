@@ -12,6 +12,8 @@ TASKS: Mapping[str, str] = {
     "fewshot": "tasks.fewshot:FewShot",
     "single_frame": "tasks.single_frame:SingleFrame",
     "percepts": "tasks.percepts:Percepts",
+    "flow_fields": "tasks.flow_fields:FlowFields",
+    "temporal_stream": "tasks.temporal_stream:TemporalStream",
     "fusion": "tasks.fusion:Fusion",
 }
 

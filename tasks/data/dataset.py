@@ -23,11 +23,10 @@ class Video:
     num_frames: int
 
 
-class Dataset(Protocol):
-    """Labelled videos with splits, and an endless stream of unlabelled ones.
+class Labelled(Protocol):
+    """Labelled videos with splits.
 
     An implementation is a frozen dataclass: its class name, version and fields are part of a cell's key.
-    Frames are float32 vectors of `frame_size` numbers, scaled as the models expect them.
     """
 
     version: ClassVar[int]
@@ -45,18 +44,6 @@ class Dataset(Protocol):
         """Numbers of the official splits."""
 
     @property
-    def stream(self) -> str:
-        """What its frames show: "pixels", or percepts of "rgb", "flow1" or "flow10" (fields of flow at once)."""
-
-    @property
-    def frame_size(self) -> int:
-        """Numbers of a frame."""
-
-    @property
-    def output(self) -> Literal["logistic", "linear"]:
-        """The decoders' output units: logistic for frames in [0, 1], linear for anything else."""
-
-    @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that every report on it should repeat."""
 
@@ -69,6 +56,25 @@ class Dataset(Protocol):
     def test(self, split: int) -> tuple[Video, ...]:
         """The official test list of a split."""
 
+
+class Dataset(Labelled, Protocol):
+    """Labelled videos with splits, and an endless stream of unlabelled ones.
+
+    Frames are float32 vectors of `frame_size` numbers, scaled as the models expect them.
+    """
+
+    @property
+    def stream(self) -> str:
+        """What its frames show: "pixels", or percepts of "rgb", "flow1" or "flow10" (fields of flow at once)."""
+
+    @property
+    def frame_size(self) -> int:
+        """Numbers of a frame."""
+
+    @property
+    def output(self) -> Literal["logistic", "linear"]:
+        """The decoders' output units: logistic for frames in [0, 1], linear for anything else."""
+
     def frames(self, video: Video) -> np.ndarray:
         """All frames of a labelled video, float32 (T, frame_size)."""
 
@@ -80,7 +86,7 @@ class Dataset(Protocol):
 
 
 @lru_cache(maxsize=256)
-def check_split(dataset: Dataset, split: int) -> None:
+def check_split(dataset: Labelled, split: int) -> None:
     """Check one split of a dataset before anything is trained on it.
 
     Raises:

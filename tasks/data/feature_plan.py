@@ -20,7 +20,8 @@ FORMAT = 1
 """Of store.json and of the shards: another number is another layout."""
 
 NAME = "store.json"
-ITEM_BYTES = {"float16": 2, "float32": 4}
+ItemType: TypeAlias = Literal["float16", "float32", "uint8"]
+ITEM_BYTES: Mapping[str, int] = {"float16": 2, "float32": 4, "uint8": 1}
 """The types that numbers of a feature are stored in, always little-endian, and their bytes."""
 
 MAX_VIDEOS_PER_SHARD = 20_000
@@ -67,7 +68,7 @@ class StorePlan:
     """All that can alter a feature: videos' identity, stream, weights, layer, crop, version of the code ..."""
     frame_size: int
     """Numbers of one frame's feature, D."""
-    dtype: Literal["float16", "float32"] = "float16"
+    dtype: ItemType = "float16"
     shards: tuple[tuple[Clip, ...], ...]
     """Of each shard its videos in order; a shard is what one job writes."""
     identity: str = field(init=False)
@@ -105,7 +106,7 @@ class StorePlan:
         frame_size: int,
         shard_bytes: int = 2**30,
         shards: int | None = None,
-        dtype: Literal["float16", "float32"] = "float16",
+        dtype: ItemType = "float16",
     ) -> Self:
         """Cut videos, in order, into shards.
 
@@ -146,7 +147,7 @@ class StorePlan:
     @property
     def numpy_dtype(self) -> str:
         """The type as NumPy spells it, byte order included."""
-        return f"<f{ITEM_BYTES[self.dtype]}"
+        return "|u1" if self.dtype == "uint8" else f"<f{ITEM_BYTES[self.dtype]}"
 
     def encoded(self) -> bytes:
         """The content of store.json: JSON with sorted keys, one line a key and one line a shard."""
@@ -251,7 +252,7 @@ def _plan_from(content: dict[str, JSON]) -> StorePlan:
     return StorePlan(
         made_of=cast("Mapping[str, JSON]", content["made_of"]),
         frame_size=cast("int", content["frame_size"]),
-        dtype=cast('Literal["float16", "float32"]', content["dtype"]),
+        dtype=cast("ItemType", content["dtype"]),
         shards=cast("tuple[tuple[Clip, ...], ...]", content["shards"]),
     )
 

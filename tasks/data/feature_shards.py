@@ -31,14 +31,15 @@ from tasks.data.feature_plan import (
 )
 
 CRC_DIGITS = 8
-SAFETENSORS_DTYPE = {"float16": "F16", "float32": "F32"}
+SAFETENSORS_DTYPE = {"float16": "F16", "float32": "F32", "uint8": "U8"}
 MAX_BUFFERS = 1024
 """Buffers of one preadv: Linux' IOV_MAX."""
 
 CHUNK_BYTES = 2**23
 """Read at a time where a whole shard is read."""
 
-Features = NDArray[np.floating]
+Features = NDArray[np.floating | np.uint8]
+"""What a store takes; bytes belong to a store of bytes, floating-point numbers to any other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,7 +188,8 @@ def write_shard(
         folder: the store's; store.json is written there too, unless it is there.
         plan: of the whole store.
         number: of the shard.
-        features: of each of its videos, in the plan's order, the id and the features (T, D) as float16, float32 or float64.
+        features: of each of its videos, in the plan's order, the id and the features (T, D) as float16, float32 or float64;
+            as uint8 where the plan says so.
 
     Raises:
         ValueError: when videos are not those of the plan, a shape is wrong, or a number is NaN, infinite or
@@ -255,12 +257,18 @@ def _stored(clip: Clip, features_TD: Features, plan: StorePlan) -> NDArray[np.ui
             f"features of video {video} have the shape {features_TD.shape}, but the plan says "
             f"{(frames, plan.frame_size)}: (frames, frame_size)"
         )
+    if plan.dtype == "uint8":
+        if features_TD.dtype != np.uint8:
+            raise ValueError(
+                f"features of video {video} are {features_TD.dtype}, and the plan says uint8: turn them into bytes first"
+            )
+        return np.ascontiguousarray(features_TD).reshape(-1).view(np.uint8)
     if features_TD.dtype.kind != "f":
         raise ValueError(
             f"features of video {video} are {features_TD.dtype}: pass float16, float32 or float64"
         )
     # The smaller of both, since a comparison is done in the features' own type.
-    limit = float(min(np.finfo(plan.dtype).max, np.finfo(features_TD.dtype).max))
+    limit = float(min(np.finfo(plan.dtype).max, np.finfo(features_TD.dtype.name).max))
     # NaN is not below anything, so one comparison finds NaN, Inf and overflow.
     good_TD = np.abs(features_TD) <= limit
     if not good_TD.all():

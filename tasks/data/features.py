@@ -28,6 +28,7 @@ from tasks.data.feature_plan import (
     read_plan,
 )
 from tasks.data.feature_shards import (
+    Features,
     ShardLayout,
     ShardWritten,
     damaged_clips,
@@ -48,8 +49,6 @@ __all__ = [
     "shards_missing",
     "write_shard",
 ]
-
-Features = NDArray[np.floating]
 
 
 class FeatureStore:
@@ -149,7 +148,7 @@ class FeatureStore:
             video: its id.
             start: from 0.
             count: at least 1.
-            out: where to put them, float16 or float32 (count, D); else as stored, in a new array.
+            out: where to put them, in the store's type or float32 (count, D); else as stored, in a new array.
 
         Raises:
             LookupError: when the store has no such video.
@@ -168,8 +167,8 @@ class FeatureStore:
         Args:
             windows: of each its video's id and its first frame.
             count: frames of every window, at least 1.
-            out: where to put them, float16 or float32 (T, B, D), rows in one piece, such as a pinned tensor's .numpy(); else as
-                stored, in a new array. What is stored as float16 is widened, never the other way round.
+            out: where to put them, in the store's type or float32 (T, B, D), rows in one piece, such as a pinned tensor's
+                .numpy(); else as stored, in a new array. What is stored is widened, never the other way round.
 
         Raises:
             LookupError: when the store has no such video.

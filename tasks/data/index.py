@@ -92,6 +92,27 @@ class Index:
             raise KeyError(f"{self.name} has no video '{id}'")
         return self._by_id[id]
 
+    def file_of(self, id: str) -> Path:
+        """Where a video's file lies, after a look whether it still is the one that was indexed, by its size.
+
+        Raises:
+            KeyError: when the set has no such video.
+            ValueError: when the file cannot be reached, or is another one.
+        """
+        known = self.video(id)
+        path = Path(self.videos_dir) / known.path
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise ValueError(
+                f"the video {path} cannot be read ({error.strerror}): put it back, or index {self.name} again"
+            ) from None
+        if size != known.bytes:
+            raise ValueError(
+                f"the video {path} has {size} bytes, and {known.bytes} when it was indexed: index {self.name} again"
+            )
+        return path
+
     @property
     def identity(self) -> str:
         """Hex sha256 of all that can alter an answer: name, classes, splits; ids, labels, groups, frames, files.

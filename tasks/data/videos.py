@@ -18,7 +18,8 @@ from tasks.data.dataset import Video
 from tasks.data.feature_plan import StorePlan, read_plan
 from tasks.data.feature_shards import shards_missing
 from tasks.data.features import FeatureStore
-from tasks.data.index import Index, read
+from tasks.data.index import read
+from tasks.data.listed import index_of, listed
 from tasks.data.plain_json import JSON
 from tasks.data.root import folder_of
 
@@ -42,8 +43,6 @@ class VideoPercepts:
     frame_size: int
     place: str = field(metadata={"key": False}, compare=False)
     """Name of the store's folder."""
-    only_split: int | None = None
-    """The split whose training labels the convnet of these percepts has seen; others would test it on those."""
 
     @property
     def name(self) -> str:
@@ -53,37 +52,44 @@ class VideoPercepts:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, by label."""
-        return _index(self.set_name, self.index).classes
+        return index_of(self.set_name, self.index).classes
 
     @property
     def splits(self) -> tuple[int, ...]:
         """Numbers of the splits."""
-        known = sorted(_index(self.set_name, self.index).splits)
-        return tuple(known) if self.only_split is None else (self.only_split,)
+        return tuple(sorted(index_of(self.set_name, self.index).splits))
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What every report on this set should say: its percepts, and what its index notes."""
-        index = _index(self.set_name, self.index)
+        index = index_of(self.set_name, self.index)
         made = [
             f"Frames of {self.set_name} are percepts {self.place}.",
             *map(_sentence, index.notes),
         ]
-        if self.only_split is not None:
+        seen = _labels_seen(self.set_name, self.place)
+        if seen.get("set_name") == self.set_name:
             made.append(
-                f"The convnet of these percepts was trained on the labels of split {self.only_split}: no other split is tested."
+                f"The convnet of these percepts was trained on the labels of all training videos of split {seen['split']}: no other "
+                "split is tested, and what is trained on a few of them has been shown more labels than it was given."
             )
         if index.partial:
             made.append(f"{self.set_name} is not whole: some of its official videos are not there.")
         return tuple(made)
 
     def train(self, split: int) -> tuple[Video, ...]:
-        """The training list of a split."""
-        return _list(self.set_name, self.index, split, "train")
+        """The training list of a split.
+
+        Raises:
+            ValueError: when the percepts were made by a net that has seen labels of this split's test list.
+        """
+        _check_unseen(self, split)
+        return listed(self.set_name, self.index, split, "train")
 
     def test(self, split: int) -> tuple[Video, ...]:
-        """The test list of a split."""
-        return _list(self.set_name, self.index, split, "test")
+        """The test list of a split; raises as `train` does."""
+        _check_unseen(self, split)
+        return listed(self.set_name, self.index, split, "test")
 
     def frames(self, video: Video) -> np.ndarray:
         """All percepts of a video, float32 (T, D)."""
@@ -178,18 +184,7 @@ def video_percepts(set_name: str, percepts: str = "") -> VideoPercepts:
         percepts=plan.identity,
         frame_size=plan.frame_size,
         place=found[0],
-        only_split=_only_split(set_name, made_of),
     )
-
-
-def _only_split(set_name: str, made_of: Mapping[str, JSON]) -> int | None:
-    """The one split of the set that percepts may be evaluated on, where their convnet was trained on its labels."""
-    convnet = made_of.get("convnet")
-    trained_on = convnet.get("trained_on") if isinstance(convnet, Mapping) else None
-    match trained_on:
-        case [str(name), int(split)] if name == set_name:
-            return split
-    return None
 
 
 def check_alike(labelled: VideoPercepts, unlabelled: VideoPercepts) -> None:
@@ -214,33 +209,35 @@ def check_alike(labelled: VideoPercepts, unlabelled: VideoPercepts) -> None:
         )
 
 
-@lru_cache(maxsize=16)
-def _index(set_name: str, identity: str) -> Index:
-    index = read(set_name)
-    if index.identity != identity:
-        raise ValueError(
-            f"{set_name} was indexed again since this was asked for, and differs: run the command again"
+def _check_unseen(data: VideoPercepts, split: int) -> None:
+    """See that the labels of a split's test list were kept from the net that made the percepts.
+
+    Raises:
+        ValueError: when it was trained on labels of these videos by another split, or by an index that has changed.
+    """
+    seen = _labels_seen(data.set_name, data.place)
+    same = seen.get("set_name") == data.set_name
+    if not same and seen.get("videos") != index_of(data.set_name, data.index).content_identity:
+        return
+    if (seen.get("index"), seen.get("split")) != (data.index, split):
+        lists = (
+            "" if seen.get("index") == data.index else ", by an index that is not the one of now"
         )
-    return index
+        raise ValueError(
+            f"split {split} of {data.set_name} cannot be tested on {data.place}: the net that made these percepts was trained on "
+            f"labels of split {seen.get('split')} of {seen.get('set_name')}{lists}, so it may have been told answers of this test "
+            f"list; train one with `harness run temporal --set dataset={data.set_name} --set splits={split}` and name its "
+            "percepts with --set percepts=..."
+        )
 
 
 @lru_cache(maxsize=64)
-def _list(
-    set_name: str, identity: str, split: int, which: Literal["train", "test"]
-) -> tuple[Video, ...]:
-    index = _index(set_name, identity)
-    lists = index.splits[split]
-    found = []
-    for video_id in lists.train if which == "train" else lists.test:
-        video = index.video(video_id)
-        if video.label is None:
-            raise ValueError(f"video {video.id} of {set_name} is on a list and has no label")
-        # A set whose official lists do not keep groups apart has none to check: each video stands for itself.
-        group = video.group or video.id
-        found.append(
-            Video(id=video.id, label=video.label, group=group, num_frames=video.num_frames)
-        )
-    return tuple(found)
+def _labels_seen(set_name: str, place: str) -> Mapping[str, JSON]:
+    """Whose labels the net of a store was trained on, as `tasks.weights_told.LabelsSeen` has it; empty if none are known."""
+    match read_plan(_folder(set_name, place)).made_of:
+        case {"convnet": {"trained_on": dict(seen)}}:
+            return seen
+    return {}
 
 
 @lru_cache(maxsize=16)

@@ -1,0 +1,88 @@
+"""What a making of flow left: a line a shard, how it is kept, and the store's name."""
+
+import json
+from collections.abc import Callable, Collection
+
+import pandas as pd
+
+from reports.evidence import Evidence
+from reports.tables import Column, Table, csv_bytes, html, latex, markdown, number
+
+MEASURED = ("frames", "at_bound")
+KEPT = [
+    "dataset", "flow_method", "flow_bound", "rows", "columns", "store", "shard", "bytes",
+]  # fmt: skip
+
+
+def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
+    """The report's files by name: md, tex, html, csv and json; there is no figure.
+
+    Args:
+        evidence: cells with the columns of KEPT, and the metrics of MEASURED.
+        formats: which forms to make; those that do not apply are left out.
+    """
+    lines = _lines(evidence)
+    table = _table(evidence, lines)
+    forms: dict[str, Callable[[], bytes]] = {
+        "md": f"# {evidence.title}\n\n{markdown(table)}\n".encode,
+        "tex": lambda: latex(table).encode(),
+        "html": lambda: html(table).encode(),
+        "csv": lambda: csv_bytes(lines),
+        "json": lambda: _record(evidence, lines),
+    }
+    chosen = {form: make for form, make in forms.items() if form in formats}
+    return {f"{evidence.experiment}.{form}": make() for form, make in chosen.items()}
+
+
+def _lines(evidence: Evidence) -> pd.DataFrame:
+    """One line a shard; what was measured is empty for one that is missing."""
+    made = {(row["cell"], row["metric"]): row["value"] for row in evidence.rows}
+    lines = [
+        {
+            **{name: cell[name] for name in KEPT},
+            **{metric: made.get((cell["cell"], metric)) for metric in MEASURED},
+        }
+        for cell in evidence.expected
+    ]
+    kinds = dict.fromkeys(MEASURED, "Float64")
+    return pd.DataFrame(lines).astype(kinds).sort_values("shard")
+
+
+def _table(evidence: Evidence, lines: pd.DataFrame) -> Table:
+    first, done = lines.iloc[0], lines["frames"].notna()
+    frames = ["missing" if pd.isna(each) else f"{each:,.0f}" for each in lines["frames"]]
+    sizes = [f"{each / 1e9:,.3f}" for each in lines["bytes"].astype(float)]
+    shares = [
+        number(None if pd.isna(each) else float(each), digits=3) for each in lines["at_bound"]
+    ]
+    rows = tuple(zip(lines["shard"].astype(str), frames, sizes, shares, strict=True))
+    kept = lines[done]
+    return Table(
+        columns=(
+            Column(header="shard"),
+            Column(header="frames", align="right"),
+            Column(header="size", unit="GB", align="right"),
+            Column(header="at the bound", unit="%", align="right"),
+        ),
+        rows=rows,
+        caption=(
+            f"Store {first['store']}: {int(done.sum())} of {len(lines)} shards, {int(kept['frames'].sum()):,} frames, "
+            f"{kept['bytes'].sum() / 1e9:,.3f} GB. Flow by {first['flow_method']} between frames of {first['rows']} x "
+            f"{first['columns']} pixels. At the bound: displacements, u and v counted each, that are stored as the largest "
+            "byte, so clipped or nearly."
+        ),
+        notes=tuple(evidence.notes),
+        label="tab:flow",
+    )
+
+
+def _record(evidence: Evidence, lines: pd.DataFrame) -> bytes:
+    document = {
+        "experiment": evidence.experiment,
+        "title": evidence.title,
+        "provenance": dict(evidence.provenance),
+        "shards": json.loads(lines.to_json(orient="records")),
+        "failed": dict(evidence.failed),
+    }
+    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode()
