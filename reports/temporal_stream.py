@@ -55,9 +55,9 @@ def _lines(evidence: Evidence) -> pd.DataFrame:
         line = {name: cell[name] for name in KEPT}
         line |= {metric: scores.get((key, metric)) for metric in METRICS}
         line["published"] = _published(str(cell["dataset"]), cell["flow_fields"])
-        place = f"runs/{key[:CELL_DIGITS]}/{runs[key]}/{WEIGHTS}" if key in runs else None
+        place = f"runs/{key[:CELL_DIGITS]}/{runs[key]}/{WEIGHTS}" if key in runs else ""
         line["weights"] = place
-        line["next"] = _next(line) if place else None
+        line["next"] = _next(line) if place else ""
         lines.append(line)
     kinds = dict.fromkeys((*METRICS, "published"), "Float64")
     return pd.DataFrame(lines).astype(kinds).sort_values("split")

@@ -310,7 +310,9 @@ def _arguments_of(told: Told, asked: Mapping[str, int], weights: Path) -> dict[s
 
 
 def _fields(channels: int) -> str:
-    return f"{channels} channels ({'RGB' if channels == 3 else f'{channels // 2} fields of flow'})"
+    if channels == 3:
+        return "3 channels (RGB)"
+    return f"{channels} channels ({channels // 2} field{'' if channels == 2 else 's'} of flow)"
 
 
 def raw_pixels(

@@ -131,7 +131,9 @@ def means(stack_CYX: np.ndarray, bound: float, *, flipped: bool) -> np.ndarray:
     import numpy as np
 
     level = Quantised(bound=bound).level
-    mean_C: np.ndarray = (stack_CYX.mean(axis=(1, 2), dtype=np.float64) - 128) * level
+    # Exact, and several times as fast as a mean: up to 4096 x 4096 bytes add up to less than 2^32.
+    total_C = stack_CYX.sum(axis=(1, 2), dtype=np.uint32)
+    mean_C: np.ndarray = (total_C / (stack_CYX.shape[1] * stack_CYX.shape[2]) - 128) * level
     if flipped:
         mean_C[0::2] *= -1
     return mean_C.astype(np.float32, copy=False)

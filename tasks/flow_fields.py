@@ -219,11 +219,20 @@ class FlowFields:
 
         def levels() -> Iterator[tuple[str, np.ndarray]]:
             shown = decoded(files, recipe.size, processes=DECODERS.get(device.partition(":")[0], 0))
-            for (video, _), frames in zip(videos, shown, strict=True):
-                made = list(fields(frames, recipe.method, recipe.bound, device=device))
-                levels_T2YX = np.concatenate(made) if made else np.empty((0, 2, *recipe.size))
-                at_bound.append(int(((levels_T2YX == 1) | (levels_T2YX == 255)).sum()))
-                yield video, levels_T2YX.reshape(len(levels_T2YX), plan.frame_size)
+            for (video, num_frames), path, frames in zip(videos, files, shown, strict=True):
+                levels_TD = np.empty((num_frames, plan.frame_size), dtype=np.uint8)
+                there = 0
+                for piece_N2YX in fields(frames, recipe.method, recipe.bound, device=device):
+                    room_ND = levels_TD[there : there + len(piece_N2YX)]
+                    room_ND[:] = piece_N2YX.reshape(len(piece_N2YX), -1)[: len(room_ND)]
+                    there += len(piece_N2YX)
+                if there != num_frames:
+                    raise ValueError(
+                        f"the video {path} has {there} frames, and {num_frames} when it was indexed: index "
+                        f"{recipe.set_name} again"
+                    )
+                at_bound.append(int(((levels_TD == 1) | (levels_TD == 255)).sum()))
+                yield video, levels_TD
 
         write_shard(recipe.folder, plan, self.shard, levels())
         return {

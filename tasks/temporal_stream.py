@@ -140,9 +140,14 @@ class TemporalStream:
 
     def values(self) -> dict[str, Value]:
         """The values that tell this task from others, flat."""
+        train = self.dataset.train(self.split)
         return {
             "dataset": self.dataset.name,
+            "stream": f"flow{self.length}",
             "split": self.split,
+            "shots": "all",
+            "labels_per_class": round(len(train) / len(self.dataset.classes), 2),
+            "resample": 0,
             "flow": self.dataset.place,
             "flow_method": self.dataset.method,
             "flow_bound": self.dataset.bound,

@@ -3,12 +3,16 @@
 import json
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import Result
 
+from reports.evidence import Evidence
+from reports.tables import MISSING
+from reports.temporal_stream import draw
 from tasks.data.features import FeatureStore
 from tasks.data.flow_videos import video_flow
 from tasks.data.videos import video_percepts
@@ -126,7 +130,8 @@ def test_two_ranks_give_the_answers_of_one(moves: Path) -> None:
     assert run("flow", moves, FLOW).exit_code == 0
     assert run("temporal", moves, TEMPORAL).exit_code == 0
     two = Harness(moves / "two")
-    two("run", "temporal", *sets(TEMPORAL), "--ranks", "2")
+    done = two("run", "temporal", *sets(TEMPORAL), "--ranks", "2")
+    assert "could not be written" not in done.stdout + done.stderr  # MLflow's figures, too
     results = [
         next(b for b in each.values() if b["task"] == "TemporalStream")
         for each in (Harness(moves / "work").results(), two.results())
@@ -200,3 +205,36 @@ def test_what_can_be_set_is_described_before_there_is_a_set(name: str) -> None:
     shown = invoke("describe", name)
     assert shown.exit_code == 0, shown.output
     assert "its cells and their cost depend on --set dataset=..." in shown.stdout
+
+
+def test_the_report_has_the_papers_number_beside_ours_and_says_what_is_missing() -> None:
+    cell = {
+        "dataset": "ucf101", "flow": "brox-20px", "flow_fields": 10, "flow_method": "brox", "flow_bound": 20.0,
+        "rows": 240, "columns": 320, "divisor": 1, "steps": 80000, "batch_size": 256, "learning_rate": 0.01, "dropout": 0.9,
+    }  # fmt: skip
+    cells = tuple({**cell, "cell": str(split) * 64, "split": split} for split in (1, 2))
+    scores = {"video_accuracy": 76.54, "stack_accuracy": 70.0, "video_nll": 0.9}
+    evidence = Evidence(
+        experiment="temporal",
+        title="Temporal stream",
+        expected=cells,
+        rows=tuple({**cells[0], "run": "attempt-1", "metric": m, "value": v} for m, v in scores.items()),
+        failed={},
+        provenance={},
+    )  # fmt: skip
+    files = draw(evidence, ("md", "tex", "html", "csv", "json", "png"))
+    assert sorted(files) == [f"temporal.{form}" for form in ("csv", "html", "json", "md", "tex")]
+    written = files["temporal.md"].decode()
+    assert "| 1 | 76.5 | 70.0 | 0.900 | 77.5 | runs/1111111111111111/attempt-1/cnn_m_2048.safetensors |" in written  # fmt: skip
+    assert f"| 2 | {MISSING} | {MISSING} | {MISSING} | 77.5 | missing |" in written
+    assert "| mean of 1 of 2 | 76.5 |" in written
+    assert "section 3.3" in written
+    # The paper's sizes are the defaults of percepts, so the command need not name them.
+    assert (
+        "\nharness run percepts --set dataset=ucf101 --set stream=flow --set flow_fields=10 --set convnet=cnn_m_2048 --set "
+        "weights=work/runs/1111111111111111/attempt-1/cnn_m_2048.safetensors\n"
+    ) in written
+    single = replace(evidence, expected=({**cells[0], "flow_fields": 1},))
+    assert "| 72.2 |" in draw(single, ("md",))["temporal.md"].decode()
+    other = replace(evidence, expected=({**cells[0], "dataset": "ut"},))
+    assert "Published:" not in draw(other, ("md",))["temporal.md"].decode()

@@ -224,6 +224,22 @@ def test_a_video_that_is_gone_or_was_replaced_is_named(recipe: FlowRecipe) -> No
     assert not shard_path(recipe.folder, shard).exists()
 
 
+@pytest.mark.parametrize("claimed", [36, 38])
+def test_a_video_of_another_number_of_frames_than_indexed_is_refused(
+    recipe: FlowRecipe, claimed: int
+) -> None:
+    index = read("mine")
+    videos = tuple(replace(v, num_frames=claimed if v.id == "long" else v.num_frames) for v in index.videos)  # fmt: skip
+    other = replace(index, videos=videos)
+    other.write(folder_of("mine"))
+    changed = replace(recipe, videos=other.content_identity)
+    (shard,) = [k for k, each in enumerate(changed.plan.shards) if ("long", claimed) in each]
+    task = FlowFields(recipe=changed, shard=shard)
+    with pytest.raises(ValueError, match=f"has 37 frames, and {claimed} when it was indexed"):
+        task.predict(task.build(0, ()), 0)
+    assert not shard_path(changed.folder, shard).exists()
+
+
 def test_a_shard_counts_each_of_its_videos_once(recipe: FlowRecipe) -> None:
     task = FlowFields(recipe=recipe, shard=0)
     twice = {"video_id": np.array(["long", "long"])}
