@@ -8,21 +8,23 @@ beside the set's index, where all work folders find it. Shapes: T frames, Y and 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, get_args
 
 from tasks.across import across
-from tasks.cell import Cell, canonical
+from tasks.cell import KEYED_UNLESS_DEFAULT, Cell, canonical
 from tasks.convnets import ConvnetSpec, Precision, device_of
-from tasks.data.decode_ahead import decoded
+from tasks.data.decode_ahead import PIECE, decoded
 from tasks.data.feature_plan import StorePlan
 from tasks.data.feature_shards import is_whole, layout_of, write_shard
-from tasks.data.index import Index, read
+from tasks.data.features import FeatureStore
+from tasks.data.flow_videos import kept_flow
+from tasks.data.index import read
 from tasks.data.root import folder_of
-from tasks.flow_stream import FlowSpec, stacks
+from tasks.flow_stream import FlowSpec, stacks, stored_stacks
 from tasks.schedule import Schedule
 from tasks.task import Metric, Needed, Predictions, Score, Shard, Value
 
@@ -63,7 +65,7 @@ class Recipe:
     """Rows and columns to which every frame is resized."""
     shard_frames: int = 100_000
     """Frames of a shard, about: an hour of video."""
-    precision: Precision = "float32"
+    precision: Precision = field(default="float32", metadata=KEYED_UNLESS_DEFAULT)
     """In which numbers the convnet computes; float16 and bfloat16 are made for GPUs."""
 
     def __post_init__(self) -> None:
@@ -214,15 +216,19 @@ class Percepts:
         plan = self.recipe.plan
         index = read(self.recipe.set_name)
         videos = plan.shards[self.shard]
-        paths = [_path_of(index, video) for video, _ in videos]
+
+        def shown() -> Iterator[Iterable[np.ndarray]]:
+            kept = _kept_flow(self.recipe) if flow else None
+            if flow and kept:
+                yield from (stored_stacks(kept, video, flow, at_once=PIECE) for video, _ in videos)
+                return
+            files = [index.file_of(video) for video, _ in videos]
+            for pieces in decoded(files, self.recipe.size, processes=_decoders(device)):
+                yield stacks(pieces, flow, device=str(device)) if flow else pieces
 
         def features() -> Iterator[tuple[str, np.ndarray]]:
-            pieces = decoded(paths, self.recipe.size, processes=_decoders(device))
-            shown = (
-                (stacks(frames, flow, device=str(device)) for frames in pieces) if flow else pieces
-            )
             made = across(
-                shown,
+                shown(),
                 _batch_size(self.recipe, device),
                 lambda frames_BYXC: net.launch(model, frames_BYXC, self.recipe.precision),
             )
@@ -255,20 +261,20 @@ class Percepts:
         return sum(frames for _, frames in self.recipe.plan.shards[self.shard])
 
 
-def _path_of(index: Index, video: str) -> Path:
-    known = index.video(video)
-    path = Path(index.videos_dir) / known.path
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise ValueError(
-            f"the video {path} cannot be read ({error.strerror}): put it back, or index {index.name} again"
-        ) from None
-    if size != known.bytes:
-        raise ValueError(
-            f"the video {path} has {size} bytes, and {known.bytes} when it was indexed: index {index.name} again"
-        )
-    return path
+def _kept_flow(recipe: Recipe) -> FeatureStore | None:
+    """Stored flow that is bit for bit what would be computed for this recipe, if there is any."""
+    flow = recipe.flow
+    assert flow is not None
+    return kept_flow(
+        recipe.set_name,
+        {
+            "videos": recipe.videos,
+            "method": flow.method,
+            "bound": float(flow.bound),
+            "size": list(recipe.size),
+            "flow_version": flow.version,
+        },
+    )
 
 
 def _decoders(device: torch.device) -> int:

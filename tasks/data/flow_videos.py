@@ -6,6 +6,7 @@ lies is not. Shapes: T fields of a window, Y rows, X columns, 2 = (u, v).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
@@ -16,6 +17,7 @@ from tasks.data.feature_shards import shards_missing
 from tasks.data.features import FeatureStore
 from tasks.data.index import read
 from tasks.data.listed import index_of, listed
+from tasks.data.plain_json import JSON
 from tasks.data.root import folder_of
 
 if TYPE_CHECKING:
@@ -106,6 +108,16 @@ def flow_stores(set_name: str) -> dict[str, StorePlan]:
         except ValueError:
             continue  # a store that is damaged is as good as none: it is made again
     return found
+
+
+def kept_flow(set_name: str, made_of: Mapping[str, JSON]) -> FeatureStore | None:
+    """A whole store of flow that is made of these things, whatever its shards; None if there is none."""
+    for place, plan in flow_stores(set_name).items():
+        folder = folder_of(set_name) / FOLDER / place
+        same = all(plan.made_of.get(name) == value for name, value in made_of.items())
+        if same and not shards_missing(folder, plan):
+            return FeatureStore.open(folder, expect=plan.identity)
+    return None
 
 
 def video_flow(set_name: str, flow: str = "") -> VideoFlow:

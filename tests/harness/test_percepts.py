@@ -111,15 +111,8 @@ def test_an_extraction_that_is_killed_goes_on_to_the_same_bytes(mine: Path) -> N
 def test_another_precision_is_another_store(mine: Path) -> None:
     assert extract(mine).exit_code == 0
     assert extract(mine, precision="bfloat16").exit_code == 0
-    exact, mixed = sorted(
-        map(FeatureStore.open, stores(mine)),
-        key=lambda store: str(store.plan.made_of["precision"]),
-        reverse=True,
-    )
-    assert (exact.plan.made_of["precision"], mixed.plan.made_of["precision"]) == (
-        "float32",
-        "bfloat16",
-    )
+    made_of = [FeatureStore.open(folder).plan.made_of for folder in stores(mine)]
+    assert {str(each.get("precision", "float32")) for each in made_of} == {"float32", "bfloat16"}
     refused = extract(mine, precision="float8")
     assert refused.exit_code == 2
     assert "float32, float16, bfloat16" in refused.stderr
@@ -187,6 +180,27 @@ def test_flow_percepts_have_a_step_for_every_frame_and_fuse_with_those_of_rgb(mi
         streams[name] = made.cells[0]
     together = fused(streams["rgb"], streams["flow2"])
     assert together.task.values()["dataset"] == "mine"
+
+
+def test_percepts_of_stored_flow_are_those_of_flow_made_on_the_way_without_a_video(
+    mine: Path,
+) -> None:
+    flow = {"stream": "flow", "flow_method": "dis", "flow_fields": 3}
+    extract(mine, **flow)
+    (folder,) = stores(mine)
+    made_on_the_way = {path.name: path.read_bytes() for path in folder.iterdir()}
+    words = sets({"dataset": "mine", "flow_method": "dis", "rows": 24, "columns": 32, "shard_frames": 60})  # fmt: skip
+    kept = invoke("run", "flow", *words, "--cluster", "inline", "--workdir", str(mine / "f"))
+    assert kept.exit_code == 0, kept.output
+    for path in folder.iterdir():
+        path.unlink()
+    (mine / "videos").rename(mine / "elsewhere")
+    assert extract(mine, **flow).exit_code == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == made_on_the_way
+    # Of another bound nothing is stored, and the videos are gone.
+    other = extract(mine, **flow, flow_bound=3)
+    assert other.exit_code == 1
+    assert "cannot be read" in other.stderr
 
 
 TWO_STREAM = {
