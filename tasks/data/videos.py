@@ -152,25 +152,41 @@ def video_percepts(set_name: str, percepts: str = "") -> VideoPercepts:
             f"percepts={percepts!r} {what} those of {set_name}: name one with --set percepts=... ({', '.join(found or known)})"
         )
     plan = known[found[0]]
-    made_of = plan.made_of
-    if made_of.get("videos") not in (index.content_identity, None):
-        raise ValueError(
-            f"{found[0]} was made of other videos than those that {set_name} holds now: run `harness run percepts` again"
-        )
+    wrong = misplaced(index, found[0], plan)
+    if wrong:
+        raise ValueError(wrong)
     lacking = shards_missing(_folder(set_name, found[0]), plan)
     if lacking:
         raise ValueError(
-            f"{found[0]} of {set_name} lacks {len(lacking)} of {len(plan.shards)} shards: run `harness run percepts` again, it "
+            f"{found[0]} of {set_name} lacks {len(lacking)} of {len(plan.shards)} shards: run {_maker(plan)} again, it "
             "makes what is missing"
         )
     return VideoPercepts(
         set_name=set_name,
-        stream=str(made_of.get("stream", "rgb")),
+        stream=str(plan.made_of.get("stream", "rgb")),
         index=index.identity,
         percepts=plan.identity,
         frame_size=plan.frame_size,
         place=found[0],
     )
+
+
+def misplaced(index: Index, place: str, plan: StorePlan) -> str:
+    """Why a store is not what its folder's name says, or not of a set's videos, as one sentence; empty if it is.
+
+    Args:
+        index: the set's.
+        place: the name of the store's folder.
+        plan: what the store says of itself.
+    """
+    if place.rpartition("-")[2] != plan.identity[:12]:
+        return (
+            f"{place} of {index.name} holds percepts of identity {plan.identity[:12]}, and its name should end in that: it "
+            "was renamed, or is another convnet's; give it back the name that it was made under, or remove it"
+        )
+    if plan.made_of.get("videos") not in (index.content_identity, None):
+        return f"{place} was made of other videos than those that {index.name} holds now: run {_maker(plan)} again"
+    return ""
 
 
 def check_alike(labelled: VideoPercepts, unlabelled: VideoPercepts) -> None:
@@ -185,8 +201,23 @@ def check_alike(labelled: VideoPercepts, unlabelled: VideoPercepts) -> None:
             for name, value in read_plan(_folder(each.set_name, each.place)).made_of.items()
             if name not in ("set_name", "videos", "shard_frames")
         }
+        | {"frame_size": each.frame_size}
         for each in (labelled, unlabelled)
     )
+    if "imported" in first and "imported" in second:
+        # Of imported features only their maker's word is known; files of two sets always differ.
+        first, second = (
+            {
+                name: value
+                for name, value in each.items()
+                if not name.endswith("_sha256") and name != "dataset"
+            }
+            for each in (first, second)
+        )
+        if not first["made_by"]:
+            raise ValueError(
+                f"what made the features of {labelled.set_name} is not known: import both sets' with one --made-by TEXT"
+            )
     differing = [name for name in first.keys() | second.keys() if first.get(name) != second.get(name)]  # fmt: skip
     if differing:
         raise ValueError(
@@ -237,6 +268,13 @@ def _windows(
     videos = _store(set_name, identity, place).videos
     ids = sorted(videos)
     return ids, list(accumulate(max(1, videos[each] - num_frames + 1) for each in ids))
+
+
+def _maker(plan: StorePlan) -> str:
+    """The command that makes such a store."""
+    return (
+        "`harness data import-features`" if "imported" in plan.made_of else "`harness run percepts`"
+    )
 
 
 def _sentence(note: str) -> str:
