@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.data import feature_plan
+from tasks.data.feature_shards import layout_of
 from tasks.data.features import (
     FeatureStore,
     StoreDamaged,
@@ -114,6 +116,24 @@ def test_a_shard_cut_short_under_a_reader_is_found(tmp_path: Path) -> None:
         os.truncate(tmp_path / SHARD, 600)
         with pytest.raises(StoreDamaged, match="cut short while it was read"):
             store.frames("y")
+
+
+@pytest.mark.parametrize("place", [0, 11, 20 * 6 * 2 - 1], ids=["first", "not read", "last"])
+def test_a_flipped_bit_is_never_computed_on(tmp_path: Path, place: int) -> None:
+    plan = small_plan()
+    write_all(tmp_path, plan, features_of(plan))
+    layout = layout_of(tmp_path, plan, 0)
+    content = bytearray(layout.path.read_bytes())
+    content[layout.starts[0] + place] ^= 1
+    layout.path.write_bytes(content)
+    with FeatureStore.open(tmp_path) as store, pickle.loads(pickle.dumps(store)) as elsewhere:
+        np.testing.assert_array_equal(
+            store.frames("v_Run_g01_c02"), features_of(plan)["v_Run_g01_c02"]
+        )
+        for each in (store, elsewhere):
+            for _ in range(2):  # and not only the first time
+                with pytest.raises(StoreDamaged, match=r"video v_Run_g01_c01 in .*extract shard 0"):
+                    each.window("v_Run_g01_c01", 8, 2)
 
 
 def test_a_shard_of_other_features_is_no_shard_of_this_store(whole: Path, tmp_path: Path) -> None:
