@@ -100,7 +100,7 @@ def index(
     Files that are missing, unreadable or damaged are all listed, and then nothing is written, unless --skip-bad.
     """
     with sentences():
-        from tasks.data.build import assemble, check_before, find_faults, match
+        from tasks.data.build import assemble, check_before, check_ids, find_faults, match
         from tasks.data.lists import official_counts
         from tasks.data.root import folder_of
         from tasks.data.survey import find_videos
@@ -127,7 +127,7 @@ def index(
                 raise UsageError(f"--videos {videos_dir} holds no videos (.avi, .mp4, .mkv ...)")
             sheet = _sheet(files, lists, labels, groups)
             rule = rule_of(sheet, splits, test_share, seed)
-            planned = rule.apply(sheet) if rule else sheet
+            planned = rule.apply(sheet) if rule and not check_ids(sheet) else sheet
         except ValueError as error:
             raise UsageError(str(error)) from None
         matched = match(sheet, files)
@@ -139,6 +139,11 @@ def index(
                 None,
                 f"{_way_out(name, partial)}; no video was decoded yet",
                 as_json,
+            )
+        if matched.missing and not partial and not skip_bad:
+            say(
+                f"{len(matched.missing)} of {len(sheet.entries)} videos are not in the folder, such as {matched.missing[0].file}: "
+                "no index will be written without --skip-bad; the others are decoded, and remembered"
             )
         surveyed = _survey(name, videos_dir, matched, folder / MEMORY, jobs or _cores())
         findings = find_faults(matched, surveyed)

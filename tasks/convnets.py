@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -130,6 +131,14 @@ class ConvnetSpec:
             parameter.requires_grad_(False)
         return module.eval()
 
+    def check(self) -> None:
+        """Load the weights once to see that they fit; asked again in the same process it takes no time.
+
+        Raises:
+            ValueError: when they are missing, damaged, of another convnet or another file than was described.
+        """
+        _check(self)
+
     def _module(self) -> Convnet:
         """The module before its weights are loaded."""
         import torch
@@ -180,6 +189,16 @@ class ConvnetSpec:
                 images_BCYX = torch.from_numpy(self.prepare(frames_TYXC[piece])).to(device)
                 features_TD[piece] = module.features(images_BCYX, self.layer).cpu().numpy()
         return features_TD
+
+
+@lru_cache(maxsize=8)
+def _check(spec: ConvnetSpec) -> None:
+    from models.weights import WeightsError
+
+    try:
+        spec.build()
+    except WeightsError as error:
+        raise ValueError(str(error)) from None
 
 
 def convnet(

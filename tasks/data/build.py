@@ -112,12 +112,27 @@ def match(sheet: Sheet, files: Sequence[str]) -> Matched:
     return Matched(paths=paths, missing=tuple(missing), extra=extra, problems=tuple(problems))
 
 
+def check_ids(sheet: Sheet) -> tuple[str, ...]:
+    """Files that would be one video, as their names differ by no more than the ending; a sentence each."""
+    files: defaultdict[str, list[str]] = defaultdict(list)
+    for entry in sheet.entries:
+        files[entry.id].append(entry.file)
+    return tuple(
+        f"{' and '.join(sorted(same))} would both be the video {video}: rename all but one"
+        for video, same in files.items()
+        if len(same) > 1
+    )
+
+
 def check_before(name: str, sheet: Sheet, matched: Matched, *, partial: bool) -> tuple[str, ...]:
     """What is wrong whatever the files hold: known before hours are spent on decoding them.
 
-    What `tasks.data.check.check_lists` says of the sheet; files that could be either of two videos; and classes of which
+    What `check_ids` and `tasks.data.check.check_lists` say of the sheet; files that could be either of two videos; and classes of which
     no video is in the folder, unless the set may be partial.
     """
+    problems = list(check_ids(sheet))
+    if problems:
+        return tuple(problems)
     problems = list(
         check_lists(
             name,
