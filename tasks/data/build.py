@@ -15,6 +15,8 @@ from tasks.data.survey import Surveyed
 
 SHORT_FRAMES = 16
 """Frames of the paper's blocks (sec. 3.3): a shorter video has one block, its last frame held."""
+SHOWN = 5
+"""Files that a note names before it only counts; index.json has them all, with reasons."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -242,8 +244,10 @@ def assemble(
                 "compare with no published number"
             )
     if findings.bad:
+        named = ", ".join(each.path for each in findings.bad[:SHOWN])
+        more = f" and {len(findings.bad) - SHOWN} more" if len(findings.bad) > SHOWN else ""
         notes.append(
-            f"left out: {len(findings.bad)} of {len(kept) + len(findings.bad)} videos, missing or damaged"
+            f"left out: {len(findings.bad)} of {len(kept) + len(findings.bad)} videos, missing or damaged: {named}{more}"
         )
     ids = {entry.id for entry in kept}
     index = Index(

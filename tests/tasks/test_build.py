@@ -180,7 +180,9 @@ def test_what_is_missing_unreadable_damaged_short_or_extra_is_told_apart(tmp_pat
     assert [each.id for each in made.videos] == ["a", "b", "short"]
     assert made.splits[1] == Split(train=("a", "short"), test=("b",))
     assert {each.path for each in made.left_out} == {"gone", "text.avi", "damaged.avi"}
-    assert made.notes == ("left out: 3 of 6 videos, missing or damaged",)
+    assert made.notes == (
+        "left out: 3 of 6 videos, missing or damaged: gone, text.avi, damaged.avi",
+    )
     assert [problem for _, problem in verify_videos(made, full=True) if problem] == []
 
 
