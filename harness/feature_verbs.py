@@ -2,8 +2,9 @@
 
 import re
 import shutil
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -16,9 +17,33 @@ if TYPE_CHECKING:
     from tasks.data.feature_plan import StorePlan
     from tasks.data.hidden6 import Listing, Source
     from tasks.data.index import Index
+    from tasks.data.sheet import Sheet
 
 STREAM = re.compile(r"rgb|flow[1-9][0-9]*")
 FILE = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewIndex:
+    """What the words say of a set that is not indexed yet."""
+
+    classes: Path | None
+    lists: Path | None
+    groups: str | None
+    splits: str | None
+    test_share: float | None
+    seed: int | None
+    train_ids: tuple[Path, ...]
+    test_ids: tuple[Path, ...]
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The words that were typed."""
+        return tuple(
+            f"--{each.name.replace('_', '-')}"
+            for each in fields(self)
+            if getattr(self, each.name) not in (None, ())
+        )
 
 
 @click.command("import-features")
@@ -92,8 +117,15 @@ def import_features(
     dtype: Literal["float16", "float32"] | None,
     stream: str,
     made_by: str,
+    classes: Path | None,
+    lists: Path | None,
+    groups: str | None,
+    splits: str | None,
+    test_share: float | None,
+    seed: int | None,
+    train_ids: tuple[Path, ...],
+    test_ids: tuple[Path, ...],
     as_json: bool,
-    **how: Any,
 ) -> None:
     r"""Put features that others extracted among the percepts of NAME.
 
@@ -110,15 +142,21 @@ def import_features(
 
         if not STREAM.fullmatch(stream):
             raise UsageError(f"--stream {stream}: use rgb, or flow and a number such as flow10")
-        files = {
-            word: path.expanduser() if path else None
-            for word, path in (("hdf5", hdf5), ("labels", labels), ("num_frames", num_frames), ("names", names))
-        }  # fmt: skip
-        source = Source(dataset=dataset, **files)  # type: ignore[arg-type]  # only names may be None
+        source = Source(
+            hdf5=hdf5.expanduser(),
+            labels=labels.expanduser(),
+            num_frames=num_frames.expanduser(),
+            names=names.expanduser() if names else None,
+            dataset=dataset,
+        )
+        new = NewIndex(
+            classes=classes, lists=lists, groups=groups, splits=splits, test_share=test_share, seed=seed,
+            train_ids=train_ids, test_ids=test_ids,
+        )  # fmt: skip
         try:
             folder = folder_of(name)
             listing = read_listing(source)
-            index, is_new = _index(name, source, listing, how)
+            index, is_new = _index(name, source, listing, new)
             made_of = {"stream": stream, "made_by": made_by, "videos": index.content_identity}
             plan = plan_hidden6(source, listing, dtype=dtype, made_of=made_of)
             store = f"{stream}-hidden6-{plan.identity[:12]}"
@@ -130,9 +168,7 @@ def import_features(
         _tell(index, plan, store, path, as_json)
 
 
-def _index(
-    name: str, source: "Source", listing: "Listing", how: dict[str, Any]
-) -> tuple["Index", bool]:
+def _index(name: str, source: "Source", listing: "Listing", new: NewIndex) -> tuple["Index", bool]:
     """The index that the features belong to, and whether it is a new one.
 
     Raises:
@@ -142,23 +178,20 @@ def _index(
     from tasks.data.index import FILE, read
     from tasks.data.root import folder_of
 
-    given = [
-        f"--{word.replace('_', '-')}" for word, value in how.items() if value not in (None, ())
-    ]
     there = read(name) if (folder_of(name) / FILE).exists() else None
     if there is None:
-        return _made(name, source, listing, how), True
+        return _made(name, source, listing, new), True
     # The same words, typed again, make the same index again: then nothing is to be said against them.
-    typed_again = not there.has_files and (given or not source.names)
-    if typed_again and _made(name, source, listing, how).identity == there.identity:
+    typed_again = not there.has_files and (new.given or not source.names)
+    if typed_again and _made(name, source, listing, new).identity == there.identity:
         return there, False
     if not source.names:
         raise UsageError(
             f"{name} is indexed, and which row belongs to which of its videos is not told: give their names by --names FILE"
         )
-    if given:
+    if new.given:
         raise UsageError(
-            f"{name} is indexed, and its index says classes, groups and splits: leave out {', '.join(given)}, or import "
+            f"{name} is indexed, and its index says classes, groups and splits: leave out {', '.join(new.given)}, or import "
             "under another name"
         )
     wrong = difference(listing, there)
@@ -169,48 +202,51 @@ def _index(
     return there, False
 
 
-def _made(name: str, source: "Source", listing: "Listing", how: dict[str, Any]) -> "Index":
+def _made(name: str, source: "Source", listing: "Listing", new: NewIndex) -> "Index":
     """An index of features without videos."""
-    from tasks.data.featured import difference, index_of, sheet_of
-    from tasks.data.labels import with_groups
-    from tasks.data.lists import official_counts, read_lists
+    from tasks.data.featured import index_of
+    from tasks.data.lists import official_counts
 
-    lists, groups = how["lists"], how["groups"]
-    sides = how["train_ids"], how["test_ids"]
-    if len(sides[0]) != len(sides[1]):
-        raise UsageError(
-            f"--train-ids is there {len(sides[0])} times and --test-ids {len(sides[1])} times: a split has both"
-        )
-    if official_counts(name) and not lists:
+    if official_counts(name) and not new.lists:
         raise UsageError(
             f"{name} is the name of an official set: give its lists by --lists DIR, or choose another name"
         )
-    if lists:
-        useless = [word for word in ("groups", "classes", "train_ids") if how[word]]
-        if useless:
-            raise UsageError(
-                f"--{useless[0].replace('_', '-')} has no effect beside --lists: leave it out"
-            )
-        if not source.names:
-            raise UsageError("--lists name videos: say which row is which by --names FILE")
-        sheet = read_lists(lists.expanduser())
-        wrong = difference(listing, sheet)
-        if wrong:
-            raise UsageError(f"the features are not of the videos of {lists}: {wrong}")
-    else:
-        pairs = [
-            (train.expanduser(), test.expanduser()) for train, test in zip(*sides, strict=True)
-        ]
-        classes = how["classes"]
-        sheet = sheet_of(listing, classes.expanduser() if classes else None, pairs)
-        if groups:
-            sheet = with_groups(sheet, groups)
-    rule = rule_of(sheet, how["splits"], how["test_share"], how["seed"])
+    sheet = _sheet(source, listing, new)
+    rule = rule_of(sheet, new.splits, new.test_share, new.seed)
     made, problems = index_of(name, rule.apply(sheet) if rule else sheet, listing, source)
     if problems:
         more = f" ({len(problems) - 1} more such)" if len(problems) > 1 else ""
         raise UsageError(f"no index of {name} is made: {problems[0]}{more}; mend the files")
     return made
+
+
+def _sheet(source: "Source", listing: "Listing", new: NewIndex) -> "Sheet":
+    """What the official lists, or the files of the features themselves, say of the set."""
+    from tasks.data.featured import difference, sheet_of
+    from tasks.data.labels import with_groups
+    from tasks.data.lists import read_lists
+
+    sides = new.train_ids, new.test_ids
+    if len(sides[0]) != len(sides[1]):
+        raise UsageError(
+            f"--train-ids is there {len(sides[0])} times and --test-ids {len(sides[1])} times: a split has both"
+        )
+    if not new.lists:
+        pairs = [
+            (train.expanduser(), test.expanduser()) for train, test in zip(*sides, strict=True)
+        ]
+        sheet = sheet_of(listing, new.classes.expanduser() if new.classes else None, pairs)
+        return with_groups(sheet, new.groups) if new.groups else sheet
+    for word in ("--groups", "--classes", "--train-ids"):
+        if word in new.given:
+            raise UsageError(f"{word} has no effect beside --lists: leave it out")
+    if not source.names:
+        raise UsageError("--lists name videos: say which row is which by --names FILE")
+    sheet = read_lists(new.lists.expanduser())
+    wrong = difference(listing, sheet)
+    if wrong:
+        raise UsageError(f"the features are not of the videos of {new.lists}: {wrong}")
+    return sheet
 
 
 def _write(name: str, source: "Source", plan: "StorePlan", folder: Path) -> None:

@@ -7,6 +7,7 @@ classes.txt, the name of a class a line.
 Shapes: T frames of a video, R rows of the dataset (frames of all videos), D numbers of a frame's feature.
 """
 
+import glob
 import hashlib
 import os
 import secrets
@@ -230,6 +231,8 @@ def export_hidden6(
         for path in beside.iterdir():
             _flush(path)
         beside.rename(folder)
+        for left_behind in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
+            shutil.rmtree(left_behind, ignore_errors=True)  # by an export that was killed
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

@@ -114,18 +114,15 @@ class VideoPercepts:
         return _store(self.set_name, self.percepts, self.place)
 
 
-def stores(set_name: str) -> dict[str, StorePlan]:
-    """The stores of percepts of a set that can be read, by the name of their folders."""
-    folders = sorted(
-        path.parent for path in (folder_of(set_name) / "percepts").glob("*/store.json")
-    )
-    found = {}
-    for folder in folders:
+def _stores(set_name: str) -> tuple[dict[str, StorePlan], dict[str, str]]:
+    """The stores that can be read, and why others cannot."""
+    found, damaged = {}, {}
+    for path in sorted((folder_of(set_name) / "percepts").glob("*/store.json")):
         try:
-            found[folder.name] = read_plan(folder)
-        except ValueError:
-            continue  # `harness data list` tells of it
-    return found
+            found[path.parent.name] = read_plan(path.parent)
+        except ValueError as error:
+            damaged[path.parent.name] = str(error)
+    return found, damaged
 
 
 def video_percepts(set_name: str, percepts: str = "") -> VideoPercepts:
@@ -139,8 +136,11 @@ def video_percepts(set_name: str, percepts: str = "") -> VideoPercepts:
         ValueError: when the set was never indexed, or has no such store, or more than one; the sentence names them.
     """
     index = read(set_name)
-    known = stores(set_name)
+    known, damaged = _stores(set_name)
     found = [name for name in known if name.startswith(percepts)]
+    unreadable = [name for name in damaged if name.startswith(percepts)]
+    if unreadable and not found:
+        raise ValueError(damaged[unreadable[0]])
     if not known:
         raise ValueError(
             f"{set_name} has no percepts yet: make them with `harness run percepts --set dataset={set_name} --set "

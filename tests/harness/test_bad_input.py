@@ -95,6 +95,13 @@ def test_a_store_cut_short_is_refused_before_anything_runs(mine: Path) -> None:
     assert "mine: 0 of 1 stores of percepts" in verified.stdout
 
 
+def test_a_store_whose_description_was_cut_short_is_named(mine: Path) -> None:
+    path = store_of(mine) / "store.json"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert f"{path} was cut short or altered: it states no plan" in sentence(fig12(mine))
+    assert "delete this file and make the store again" in invoke("data", "verify", "mine").stderr
+
+
 def test_a_store_of_another_convnet_under_this_name_is_refused(mine: Path) -> None:
     store = store_of(mine)
     shutil.rmtree(store)

@@ -17,7 +17,7 @@ import pytest
 from click.testing import Result
 
 from tasks.data.features import FeatureStore
-from tasks.data.index import read
+from tasks.data.index import Index, read
 from tasks.data.videos import video_percepts
 from tests.harness.faked import invoke
 from tests.harness.running import environment, sets
@@ -340,6 +340,24 @@ def test_an_import_that_is_killed_is_completed_by_the_same_command(
     ]
     FeatureStore.open(folder).verify()
     assert read("mine").classes == ("0", "1")
+
+
+def test_an_import_that_is_killed_before_its_index_is_completed_too(
+    files: Files, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+
+        def killed(self: Index, folder: Path) -> Path:
+            raise KeyboardInterrupt
+
+        patch.setattr(Index, "write", killed)
+        take(files, code=130, named=False)
+    (folder,) = stores(root)
+    before = {path.name: path.stat().st_ino for path in folder.iterdir()}
+    assert "no set is indexed" in invoke("data", "list").stdout
+    take(files, named=False)
+    assert {path.name: path.stat().st_ino for path in folder.iterdir()} == before
+    assert len(read("mine").videos) == 8
 
 
 def test_sets_of_imported_features_pretrain_for_each_other_if_one_maker_is_named(

@@ -216,6 +216,7 @@ def test_an_export_takes_the_videos_asked_for_or_writes_nothing(files: Files) ->
         with pytest.raises(ValueError, match="at least one"):
             export_hidden6(store, out, [])
         assert not out.exists()
+        (files.folder / ".out.killed").mkdir()
         export_hidden6(store, out, [("ü", 7), ("a", 1)], dataset="features")
         with pytest.raises(ValueError, match="exists"):
             export_hidden6(store, out, [("a", 1)])
