@@ -230,7 +230,7 @@ def read_plan(folder: Path) -> StorePlan:
             problem = "its content does not add up to its identity"
     raise StoreDamaged(
         f"{path} was cut short or altered: {problem}; "
-        "delete this file and make the store again, which writes it anew and keeps shards that are whole"
+        "delete this file and make the store again"
     )
 
 

@@ -12,6 +12,7 @@ import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.data.feature_plan import (
+    NAME,
     StoreDamaged,
     StoreError,
     StoreIncomplete,
@@ -46,11 +48,31 @@ __all__ = [
     "StoreIncomplete",
     "StoreMismatch",
     "StorePlan",
+    "plan_problem",
     "shards_missing",
     "write_shard",
 ]
 
 Features = NDArray[np.floating]
+
+
+def plan_problem(folder: Path, plan: StorePlan) -> str:
+    """Why a folder's store.json does not state a plan, as one sentence; empty if it does. Quick when asked again."""
+    try:
+        state = (folder / NAME).stat()
+    except FileNotFoundError:
+        return f"there is no {NAME} in {folder}"
+    return _plan_problem(folder, plan, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=16)
+def _plan_problem(folder: Path, plan: StorePlan, mtime_ns: int, size: int) -> str:
+    del mtime_ns, size  # with another of these it is another file
+    try:
+        plan.check(folder)
+    except StoreError as error:
+        return str(error)
+    return ""
 
 
 class FeatureStore:

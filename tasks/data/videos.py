@@ -98,7 +98,7 @@ class VideoPercepts:
         """
         import numpy as np
 
-        ids, ends = _windows(self.set_name, self.percepts, self.place, num_frames)
+        ids, ends = _windows(_folder(self.set_name, self.place), self.percepts, num_frames)
         out_TBD = np.empty((num_frames, len(indices), self.frame_size), dtype=np.float32)
         for row, index in enumerate(indices):
             draw = np.random.Generator(np.random.Philox(key=[seed, index])).integers(ends[-1])
@@ -111,7 +111,7 @@ class VideoPercepts:
 
     @property
     def _store(self) -> FeatureStore:
-        return _store(self.set_name, self.percepts, self.place)
+        return _store(_folder(self.set_name, self.place), self.percepts)
 
 
 def _stores(set_name: str) -> tuple[dict[str, StorePlan], dict[str, str]]:
@@ -258,16 +258,14 @@ def _list(
 
 
 @lru_cache(maxsize=16)
-def _store(set_name: str, identity: str, place: str) -> FeatureStore:
-    return FeatureStore.open(_folder(set_name, place), expect=identity)
+def _store(folder: Path, identity: str) -> FeatureStore:
+    return FeatureStore.open(folder, expect=identity)
 
 
 @lru_cache(maxsize=16)
-def _windows(
-    set_name: str, identity: str, place: str, num_frames: int
-) -> tuple[list[str], list[int]]:
+def _windows(folder: Path, identity: str, num_frames: int) -> tuple[list[str], list[int]]:
     """Ids of all videos, and the running number of places where a window fits."""
-    videos = _store(set_name, identity, place).videos
+    videos = _store(folder, identity).videos
     ids = sorted(videos)
     return ids, list(accumulate(max(1, videos[each] - num_frames + 1) for each in ids))
 
@@ -284,4 +282,5 @@ def _sentence(note: str) -> str:
 
 
 def _folder(set_name: str, place: str) -> Path:
-    return folder_of(set_name) / "percepts" / place
+    # Whole, as open stores are remembered by it: the same name may lie under another root, or another current folder.
+    return folder_of(set_name).absolute() / "percepts" / place

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -379,6 +380,17 @@ def test_sets_of_imported_features_pretrain_for_each_other_if_one_maker_is_named
         for knob, name in (("percepts", "mine"), ("pretrain_percepts", "more"))
     }
     run_fig12(tmp_path, "--dry-run", pretrain_on="more", **chosen)
+
+
+def test_the_same_name_under_another_root_is_another_store(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for root in ("one", "two"):
+        monkeypatch.setenv("HARNESS_DATA", str(tmp_path / root))
+        take(files)
+        data = video_percepts("mine")
+        assert data.unlabelled(0, [0], 8).shape == (8, 1, 5)
+        shutil.rmtree(tmp_path / root)
 
 
 def test_nothing_heavy_is_imported_for_help() -> None:

@@ -22,6 +22,7 @@ from tasks.data.features import (
     StoreIncomplete,
     StoreMismatch,
     StorePlan,
+    plan_problem,
     shards_missing,
 )
 from tests.tasks.feature_sets import features_of, quick, small_plan, write_all
@@ -162,6 +163,22 @@ def test_no_store_and_no_shard_are_told_apart(whole: Path, tmp_path: Path) -> No
     (tmp_path / "shard-00000.safetensors").symlink_to(whole / "shard-00000.safetensors")
     with pytest.raises(StoreDamaged, match=SHARD):
         FeatureStore.open(tmp_path)
+
+
+def test_a_store_json_that_is_gone_altered_or_anothers_is_told_though_it_was_asked_before(
+    tmp_path: Path,
+) -> None:
+    plan = small_plan()
+    assert plan_problem(tmp_path, plan) == f"there is no store.json in {tmp_path}"
+    plan.write(tmp_path)
+    for _ in range(2):
+        assert plan_problem(tmp_path, plan) == ""
+    path = tmp_path / "store.json"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "was cut short or altered" in plan_problem(tmp_path, plan)
+    path.unlink()
+    StorePlan(made_of={}, frame_size=6, shards=plan.shards).write(tmp_path)
+    assert "holds other features" in plan_problem(tmp_path, plan)
 
 
 # ---- what no writer wrote
