@@ -229,8 +229,7 @@ def read_plan(folder: Path) -> StorePlan:
                 return plan
             problem = "its content does not add up to its identity"
     raise StoreDamaged(
-        f"{path} was cut short or altered: {problem}; "
-        "delete this file and make the store again"
+        f"{path} was cut short or altered: {problem}; delete this file and make the store again"
     )
 
 
