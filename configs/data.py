@@ -1,5 +1,7 @@
 """Which labelled and unlabelled videos an experiment means by a name: built-in data, or any set that was indexed."""
 
+from collections.abc import Sequence
+
 from configs.knobs import did_you_mean
 from tasks.data.dataset import Dataset
 from tasks.data.index import Index
@@ -50,7 +52,7 @@ def indexed_set(name: str) -> Index:
     """The index of a set of videos, for experiments that work on videos themselves.
 
     Raises:
-        ValueError: when there is no such set, in one sentence that names those there are.
+        ValueError: when there is no such set, or it has no files, in one sentence that names those there are.
     """
     known = indexed()
     if name not in known:
@@ -60,7 +62,17 @@ def indexed_set(name: str) -> Index:
             "`harness data index NAME --videos DIR`, and name it with --set dataset=NAME"
         )
     found: Index = load("tasks.data.index:read")(name)
+    if not found.has_files:
+        raise ValueError(
+            f"{name} was made of features and has no video files: import others with `harness data import-features`, or "
+            f"index its videos with `harness data index {name} --videos DIR`"
+        )
     return found
+
+
+def texts(given: Sequence[str]) -> tuple[str, ...]:
+    """A list of names; a single one, as Python callers write it, is a list of one."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def indexed() -> list[str]:

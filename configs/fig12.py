@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from configs.cells import Shots, classifier, pretraining, regression, subset_of
-from configs.data import check_alike, find_dataset
+from configs.data import check_alike, find_dataset, texts
 from configs.experiment import Experiment
 from configs.scales import (
     FinetuneBatch,
@@ -123,7 +123,7 @@ def fig12(
     Raises:
         ValueError: for a value outside its range, before anything is run.
     """
-    dataset, percepts = _texts(dataset), _texts(percepts)
+    dataset, percepts = texts(dataset), texts(percepts)
     sizes = scaled(
         scale,
         splits=splits,
@@ -180,11 +180,6 @@ def fig12(
         chance=chance,
         notes=tuple(dict.fromkeys(notes)),
     )
-
-
-def _texts(given: Sequence[str]) -> tuple[str, ...]:
-    """A single text, as Python callers write it, as a list of one."""
-    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _datasets(names: Sequence[str], percepts: Sequence[str]) -> list[Dataset]:

@@ -7,10 +7,11 @@ pretraining, RGB 75.8, stacks of 10 flows 77.7, both 84.3 %.
 """
 
 from collections.abc import Collection
-from typing import Annotated, Literal
+from functools import lru_cache
+from typing import Annotated, Literal, NamedTuple
 
 from configs.cells import Shots, classifier, pretraining, subset_of
-from configs.data import check_alike, find_dataset
+from configs.data import check_alike, find_dataset, texts
 from configs.experiment import Experiment
 from configs.scales import (
     FinetuneBatch,
@@ -38,6 +39,16 @@ RGB, FLOW, BOTH = ", RGB", ", flow", ", RGB + flow"
 Method = Literal["lstm", "pretrained"]
 
 
+class _Stream(NamedTuple):
+    """One stream's percepts, and what is trained on them."""
+
+    suffix: str
+    data: Dataset
+    encoder: LSTM
+    block: int
+    start: Cell
+
+
 def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
     from reports.two_stream import draw  # matplotlib and pandas: only when something is drawn
 
@@ -50,7 +61,10 @@ def two_stream(
         str, "a set that `harness data index` has made, with percepts of both streams"
     ],
     rgb: Annotated[str, "its store of RGB percepts, by the first letters of its name"] = "rgb",
-    flow: Annotated[str, "its store of flow percepts, by the first letters of its name"] = "flow",
+    flow: Annotated[
+        tuple[str, ...],
+        "its stores of flow percepts, by the first letters of their names: one for all splits, or one for each",
+    ] = ("flow",),
     pretrain_on: Annotated[str, "unlabelled videos to pretrain on; empty: the same dataset"] = "",
     pretrain_rgb: Annotated[str, "the store of RGB percepts of pretrain_on"] = "rgb",
     pretrain_flow: Annotated[str, "the store of flow percepts of pretrain_on"] = "flow",
@@ -84,7 +98,8 @@ def two_stream(
     Args:
         dataset: the set's name.
         rgb: its store of RGB percepts.
-        flow: its store of flow percepts.
+        flow: its stores of flow percepts. A net that was trained on the labels of a split serves that split alone, so
+            percepts of the temporal stream need one for each.
         pretrain_on: unlabelled videos; empty for the same dataset.
         pretrain_rgb: the store of RGB percepts of pretrain_on.
         pretrain_flow: the store of flow percepts of pretrain_on.
@@ -133,12 +148,20 @@ def two_stream(
             raise ValueError(
                 f"{name}={','.join(map(str, given))}: name at least one, and each once"
             )
-    streams: dict[str, tuple[Dataset, LSTM, int, Cell]] = {}
+    flow = texts(flow)
+    if len(flow) not in (1, len(sizes.splits)):
+        raise ValueError(
+            f"flow={','.join(flow)}: name one store for all splits, or one for each of splits={','.join(map(str, sizes.splits))}"
+        )
     notes: list[str] = []
-    for suffix, store, other, width, block in (
-        (RGB, rgb, pretrain_rgb, sizes.units, 16),
-        (FLOW, flow, pretrain_flow, flow_units, flow_block),
-    ):
+
+    @lru_cache
+    def stream(suffix: str, store: str) -> _Stream:
+        other, width, block = (
+            (pretrain_rgb, sizes.units, 16)
+            if suffix == RGB
+            else (pretrain_flow, flow_units, flow_block)
+        )
         data = find_dataset(dataset, store)
         if data.stream.startswith("flow") != (suffix == FLOW):
             wanted = "flow" if suffix == FLOW else "rgb"
@@ -151,24 +174,27 @@ def two_stream(
         start = pretraining(
             unlabelled, encoder, sizes, future_frames=future_frames, input_frames=block
         )
-        streams[suffix] = data, encoder, block, start
-        notes += [*data.notes, *(unlabelled.notes if unlabelled != data else ())]
+        notes.extend([*data.notes, *(unlabelled.notes if unlabelled != data else ())])
+        return _Stream(suffix, data, encoder, block, start)
+
     cells = []
-    for split in sizes.splits:
+    for place, split in enumerate(sizes.splits):
+        of_flow = flow[place] if len(flow) > 1 else flow[0]
+        streams = stream(RGB, rgb), stream(FLOW, of_flow)
         for many in shots:
             for resample in range(resamples):
                 for method in methods:
                     pair = [
                         classifier(
-                            subset_of(data, split, many, resample),
-                            encoder,
+                            subset_of(each.data, split, many, resample),
+                            each.encoder,
                             sizes,
                             dropout=dropout,
-                            start=start if method == "pretrained" else None,
-                            block=block,
-                            suffix=suffix,
+                            start=each.start if method == "pretrained" else None,
+                            block=each.block,
+                            suffix=each.suffix,
                         )
-                        for suffix, (data, encoder, block, start) in streams.items()
+                        for each in streams
                     ]
                     both = fused(
                         pair[0],
@@ -177,7 +203,7 @@ def two_stream(
                         label=pair[0].label.removesuffix(RGB) + BOTH,
                     )
                     cells += [*pair, both]
-    data = streams[RGB][0]
+    data = stream(RGB, rgb).data
     notes.append(
         f"Fusion: {rgb_weight:.3g} of RGB's probabilities and {1 - rgb_weight:.3g} of flow's, joined by video id; the weights were "
         "fixed beforehand."

@@ -115,6 +115,7 @@ def summary(index: "Index") -> dict[str, Any]:
         "splits_from": index.splits_from,
         "frames": sum(video.num_frames for video in index.videos),
         "hours": round(seconds / 3600, 4),
+        "has_files": index.has_files,
         "left_out": len(index.left_out),
         "partial": index.partial,
         "notes": list(index.notes),
@@ -127,7 +128,7 @@ def show_index(index: "Index", path: Path) -> None:
     told = summary(index)
     click.echo(
         f"{index.name}: {told['videos']:,} videos, {told['classes']} classes, {told['groups']:,} groups, "
-        f"{told['frames']:,} frames, {_time(told['hours'])}"
+        f"{told['frames']:,} frames, {_time(told['hours']) if index.has_files else 'no files'}"
     )
     for number, (train, test) in told["splits"].items():
         click.echo(f"split {number}: {train:,} to train, {test:,} to test")
@@ -155,7 +156,7 @@ def show_sets(root: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             str(row["classes"]),
             str(len(row["splits"])),
             f"{row['frames']:,}",
-            f"{row['hours']:.2f}",
+            f"{row['hours']:.2f}" if row["has_files"] else "-",
             str(row["left_out"]),
             ", ".join(row["features"]) or "-",
         )

@@ -1,4 +1,4 @@
-"""`harness data`: index a folder of videos, verify it, list what there is.
+"""`harness data`: index a folder of videos, verify it, list what there is; features in and out are in `feature_verbs`.
 
 Words become objects here; the work is in `tasks.data`, what people read is in `harness.data_show`.
 """
@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.answers import EXIT_FAILED, print_json, say, sentences
+from harness.feature_verbs import export_features, import_features
 from harness.source import UsageError
+from harness.split_words import rule_of, split_options
 from harness.words import Verbs, options
 
 if TYPE_CHECKING:
-    from tasks.data.build import Matched, Rule
+    from tasks.data.build import Matched
     from tasks.data.sheet import Sheet
     from tasks.data.survey import Surveyed
 
 MEMORY = "examined.json"
 """Beside the index: what decoding found, so that no file is decoded twice."""
-
-LEAVE_ONE_OUT = "leave-one-group-out"
 
 
 @click.group(cls=Verbs)
@@ -39,6 +39,10 @@ def data() -> None:
     harness data verify ucf101
     harness data list
     """
+
+
+data.add_command(import_features)
+data.add_command(export_features)
 
 
 @data.command()
@@ -63,22 +67,7 @@ def data() -> None:
     help="Labels by the first folder of a file's path, or by a CSV file (video,label[,group][,split1,split2...]).",
 )
 @click.option("--unlabelled", is_flag=True, help="Videos without labels, to pretrain on.")
-@click.option(
-    "--groups",
-    metavar="REGEX",
-    help=r"Videos of one source, by file name: --groups 'g(\d+)'. They never cross a split.",
-)
-@click.option(
-    "--splits",
-    metavar=f"N|{LEAVE_ONE_OUT}",
-    help="Draw N splits by group, or test on each group once.  [default: 3, where no list says them]",
-)
-@click.option(
-    "--test-share",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Part of each class to test on, in drawn splits.  [default: 0.3]",
-)
-@click.option("--seed", type=int, help="Of drawn splits.  [default: 0]")
+@split_options
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Files decoded at once.  [default: one a core]"
 )
@@ -111,7 +100,7 @@ def index(
     Files that are missing, unreadable or damaged are all listed, and then nothing is written, unless --skip-bad.
     """
     with sentences():
-        from tasks.data.build import assemble, check_before, find_faults, match
+        from tasks.data.build import assemble, check_before, check_ids, find_faults, match
         from tasks.data.lists import official_counts
         from tasks.data.root import folder_of
         from tasks.data.survey import find_videos
@@ -137,8 +126,8 @@ def index(
             if not files:
                 raise UsageError(f"--videos {videos_dir} holds no videos (.avi, .mp4, .mkv ...)")
             sheet = _sheet(files, lists, labels, groups)
-            rule = _rule(sheet, splits, test_share, seed)
-            planned = rule.apply(sheet) if rule else sheet
+            rule = rule_of(sheet, splits, test_share, seed)
+            planned = rule.apply(sheet) if rule and not check_ids(sheet) else sheet
         except ValueError as error:
             raise UsageError(str(error)) from None
         matched = match(sheet, files)
@@ -150,6 +139,11 @@ def index(
                 None,
                 f"{_way_out(name, partial)}; no video was decoded yet",
                 as_json,
+            )
+        if matched.missing and not partial and not skip_bad:
+            say(
+                f"{len(matched.missing)} of {len(sheet.entries)} videos are not in the folder, such as {matched.missing[0].file}: "
+                "no index will be written without --skip-bad; the others are decoded, and remembered"
             )
         surveyed = _survey(name, videos_dir, matched, folder / MEMORY, jobs or _cores())
         findings = find_faults(matched, surveyed)
@@ -204,35 +198,6 @@ def _sheet(
     return labelling.with_groups(sheet, groups) if groups else sheet
 
 
-def _rule(
-    sheet: "Sheet", splits: str | None, test_share: float | None, seed: int | None
-) -> "Rule | None":
-    """The rule that makes the splits; None where lists say them, or nothing is labelled."""
-    from tasks.data.build import Rule
-
-    given = [
-        word
-        for word, value in (("--splits", splits), ("--test-share", test_share), ("--seed", seed))
-        if value is not None
-    ]
-    if sheet.splits or not sheet.classes:
-        if given:
-            why = "the lists say the splits" if sheet.splits else "no video is labelled"
-            raise UsageError(f"{given[0]} has no effect, as {why}: leave it out")
-        return None
-    if splits == LEAVE_ONE_OUT:
-        if len(given) > 1:
-            raise UsageError(f"{given[1]} has no effect beside --splits {LEAVE_ONE_OUT}")
-        return Rule(leave_one_group_out=True)
-    if splits is not None and not (splits.isascii() and splits.isdigit() and int(splits)):
-        raise UsageError(f"--splits {splits}: use a number from 1, or {LEAVE_ONE_OUT}")
-    return Rule(
-        num_splits=int(splits or 3),
-        test_share=0.3 if test_share is None else test_share,
-        seed=seed or 0,
-    )
-
-
 def _survey(
     name: str, videos_dir: Path, matched: "Matched", memory: Path, jobs: int
 ) -> "dict[str, Surveyed]":
@@ -285,33 +250,42 @@ def _cores() -> int:
 @click.option("--full", is_flag=True, help="Compare checksums too, which reads every file.")
 @options("json")
 def verify(name: str, full: bool, as_json: bool) -> None:
-    """Look whether the files of an indexed set are still there and of the same size. Exit code 1 if not."""
+    """Look whether the files and percepts of an indexed set are there and of the right sizes. Exit code 1 if not."""
     with sentences():
         from harness.data_show import Progress
         from tasks.data.index import read
-        from tasks.data.verify import verify_videos
+        from tasks.data.verify import verify_stores, verify_videos
 
         try:
             found = read(name)
         except ValueError as error:
             raise UsageError(str(error)) from None
-        problems = []
-        with Progress(name, len(found.videos), "files looked at") as progress:
-            for _, problem in verify_videos(found, full=full):
-                progress.advance()
-                if problem:
-                    problems.append(problem)
+        problems, stores = [], []
+        if found.has_files:
+            with Progress(name, len(found.videos), "files looked at") as progress:
+                for _, problem in verify_videos(found, full=full):
+                    progress.advance()
+                    if problem:
+                        problems.append(problem)
+        bad = len(problems)
+        for store, problem in verify_stores(found, full=full):
+            stores.append(store)
+            if problem:
+                problems.append(problem)
         if as_json:
-            print_json(
-                {"name": name, "videos": len(found.videos), "full": full, "problems": problems}
-            )
+            print_json({"name": name, "videos": len(found.videos), "has_files": found.has_files, "percepts": stores, "full": full, "problems": problems})  # fmt: skip
         else:
             for problem in problems:
                 say(f"- {problem}")
             what = "are there, with their checksums" if full else "are there, of the right sizes"
-            click.echo(
-                f"{name}: {len(found.videos) - len(problems)} of {len(found.videos)} files {what}"
-            )
+            if found.has_files:
+                number = len(found.videos)
+                click.echo(f"{name}: {number - bad} of {number} files {what}")
+            else:
+                click.echo(f"{name}: there are no files to verify, it was made of features")
+            if stores:
+                good = len(stores) - (len(problems) - bad)
+                click.echo(f"{name}: {good} of {len(stores)} stores of percepts {what}")
         if problems:
             sys.exit(EXIT_FAILED)
 

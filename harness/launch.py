@@ -23,6 +23,7 @@ from slurm.job import Event, Job
 from slurm.launcher import Inline, Launcher, OnEvent
 from slurm.local import Local, visible_gpus
 from tasks.cell import Cell
+from tasks.task import ChecksFirst
 
 Cluster = Literal["inline", "local"]
 GATHER_TIMEOUT_S = 120.0
@@ -110,7 +111,13 @@ def rehearse(
     workdir: Workdir,
     settings: tuple[str, ...],
 ) -> None:
-    """Draw the numbers of what there is, and throw them away: cells that no report can draw are refused now."""
+    """Refuse now what would fail later: tasks that say so, and cells that no report can draw (its numbers are thrown away)."""
+    for cell in plan.todo:
+        if isinstance(cell.task, ChecksFirst):
+            try:
+                cell.task.ready()
+            except ValueError as error:
+                raise UsageError(f"{name}: {error}") from None
     try:
         experiment.draw(collect.evidence(name, experiment, plan, workdir, settings), ("csv",))
     except ValueError as error:

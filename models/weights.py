@@ -91,7 +91,7 @@ def load_weights(model: nn.Module, path: Path, *, expect: str | None = None) -> 
         # Anything may come out of a parser that is fed garbage; to the user it is all the same.
         kind = f"{type(error).__name__}: {_first_line(error)}"
         raise WeightsError(
-            f"{path} is damaged, or no {path.suffix} file of plain tensors ({kind})"
+            f"{path} is damaged, or no {path.suffix} file of plain tensors ({kind}): copy it again from where it came"
         ) from error
     if isinstance(inner, SqueezeNet) and not found.keys().isdisjoint(SQUEEZENET_NAMES):
         if inner.conv10_padding != 1:
@@ -116,7 +116,12 @@ def _fit(
         if names:
             problems.append(f"{len(names)} of its keys are {what} ({_listed(names)})")
     if problems:
-        raise WeightsError(f"{complaint}: {' and '.join(problems)}")
+        way_out = (
+            "its names have to be the model's own"
+            if found.keys() & wanted.keys()
+            else "it has the weights of another network, so name the right file"
+        )
+        raise WeightsError(f"{complaint}: {' and '.join(problems)}; {way_out}")
     other = [
         f"{name} is {tuple(found[name].shape)} instead of {tuple(value.shape)}"
         for name, value in wanted.items()
@@ -143,7 +148,8 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0].rstrip(".")[:160]
+    line = (str(error).strip().splitlines() or [""])[0]
+    return line.partition(". ")[0].rstrip(".")[:160]
 
 
 def _read_torch(path: Path, limit: int) -> dict[str, Tensor]:

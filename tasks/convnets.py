@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -137,6 +138,14 @@ class ConvnetSpec:
             parameter.requires_grad_(False)
         return module.eval()
 
+    def check(self) -> None:
+        """Load the weights once to see that they fit; asked again in the same process it takes no time.
+
+        Raises:
+            ValueError: when they are missing, damaged, of another convnet or another file than was described.
+        """
+        _check(self)
+
     def _module(self) -> Convnet:
         """The module before its weights are loaded."""
         import torch
@@ -221,6 +230,16 @@ def device_of(module: nn.Module) -> torch.device:
 
     held = next(iter([*module.parameters(), *module.buffers()]), None)
     return torch.device("cpu") if held is None else held.device
+
+
+@lru_cache(maxsize=8)
+def _check(spec: ConvnetSpec) -> None:
+    from models.weights import WeightsError
+
+    try:
+        spec.build()
+    except WeightsError as error:
+        raise ValueError(str(error)) from None
 
 
 def convnet(

@@ -18,9 +18,9 @@ from tasks.across import across
 from tasks.cell import KEYED_UNLESS_DEFAULT, Cell, canonical
 from tasks.convnets import ConvnetSpec, Precision, device_of
 from tasks.data.decode_ahead import PIECE, decoded
-from tasks.data.feature_plan import StorePlan
+from tasks.data.feature_plan import NAME, StorePlan
 from tasks.data.feature_shards import is_whole, layout_of, write_shard
-from tasks.data.features import FeatureStore
+from tasks.data.features import FeatureStore, plan_problem
 from tasks.data.flow_videos import kept_flow
 from tasks.data.index import read
 from tasks.data.root import folder_of
@@ -172,8 +172,18 @@ class Percepts:
         """Nothing beyond the cell itself: the shard lies in the store."""
         return {}
 
+    def ready(self) -> None:
+        """See that the weights fit, and that nothing else lies where the store is to be."""
+        self.recipe.convnet.check()
+        problem = plan_problem(self.recipe.folder, self.recipe.plan)
+        if problem and (self.recipe.folder / NAME).exists():
+            raise ValueError(problem)
+
     def lost(self) -> str:
         """Why an accepted result does not count any more: its shard may have been removed from the store."""
+        problem = plan_problem(self.recipe.folder, self.recipe.plan)
+        if problem:
+            return problem
         layout = layout_of(self.recipe.folder, self.recipe.plan, self.shard)
         return "" if is_whole(layout) else f"{layout.path} is not there any more, or not whole"
 

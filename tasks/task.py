@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,6 +87,14 @@ class Needed:
             name: column.astype(str) if column.dtype == object else column
             for name, column in columns.items()
         }
+
+
+@runtime_checkable
+class ChecksFirst(Protocol):
+    """A task that rests on files outside its values, and can look at them before anything is sent."""
+
+    def ready(self) -> None:
+        """Raise ValueError, in one sentence, if the task would fail by what is there now. Asked once a cell: be quick."""
 
 
 class Task(Protocol):

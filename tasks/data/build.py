@@ -15,6 +15,8 @@ from tasks.data.survey import Surveyed
 
 SHORT_FRAMES = 16
 """Frames of the paper's blocks (sec. 3.3): a shorter video has one block, its last frame held."""
+SHOWN = 5
+"""Files that a note names before it only counts; index.json has them all, with reasons."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,12 +114,27 @@ def match(sheet: Sheet, files: Sequence[str]) -> Matched:
     return Matched(paths=paths, missing=tuple(missing), extra=extra, problems=tuple(problems))
 
 
+def check_ids(sheet: Sheet) -> tuple[str, ...]:
+    """Files that would be one video, as their names differ by no more than the ending; a sentence each."""
+    files: defaultdict[str, list[str]] = defaultdict(list)
+    for entry in sheet.entries:
+        files[entry.id].append(entry.file)
+    return tuple(
+        f"{' and '.join(sorted(same))} would both be the video {video}: rename all but one"
+        for video, same in files.items()
+        if len(same) > 1
+    )
+
+
 def check_before(name: str, sheet: Sheet, matched: Matched, *, partial: bool) -> tuple[str, ...]:
     """What is wrong whatever the files hold: known before hours are spent on decoding them.
 
-    What `tasks.data.check.check_lists` says of the sheet; files that could be either of two videos; and classes of which
+    What `check_ids` and `tasks.data.check.check_lists` say of the sheet; files that could be either of two videos; and classes of which
     no video is in the folder, unless the set may be partial.
     """
+    problems = list(check_ids(sheet))
+    if problems:
+        return tuple(problems)
     problems = list(
         check_lists(
             name,
@@ -227,8 +244,10 @@ def assemble(
                 "compare with no published number"
             )
     if findings.bad:
+        named = ", ".join(each.path for each in findings.bad[:SHOWN])
+        more = f" and {len(findings.bad) - SHOWN} more" if len(findings.bad) > SHOWN else ""
         notes.append(
-            f"left out: {len(findings.bad)} of {len(kept) + len(findings.bad)} videos, missing or damaged"
+            f"left out: {len(findings.bad)} of {len(kept) + len(findings.bad)} videos, missing or damaged: {named}{more}"
         )
     ids = {entry.id for entry in kept}
     index = Index(

@@ -230,8 +230,7 @@ def read_plan(folder: Path) -> StorePlan:
                 return plan
             problem = "its content does not add up to its identity"
     raise StoreDamaged(
-        f"{path} was cut short or altered: {problem}; "
-        "write it again from the plan that the features were extracted by"
+        f"{path} was cut short or altered: {problem}; delete this file and make the store again"
     )
 
 

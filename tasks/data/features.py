@@ -12,6 +12,7 @@ import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.data.feature_plan import (
+    NAME,
     StoreDamaged,
     StoreError,
     StoreIncomplete,
@@ -33,6 +35,7 @@ from tasks.data.feature_shards import (
     ShardWritten,
     damaged_clips,
     fill,
+    is_as_written,
     layout_of,
     shards_missing,
     write_shard,
@@ -46,16 +49,38 @@ __all__ = [
     "StoreIncomplete",
     "StoreMismatch",
     "StorePlan",
+    "plan_problem",
     "shards_missing",
     "write_shard",
 ]
+
+
+def plan_problem(folder: Path, plan: StorePlan) -> str:
+    """Why a folder's store.json does not state a plan, as one sentence; empty if it does. Quick when asked again."""
+    try:
+        state = (folder / NAME).stat()
+    except FileNotFoundError:
+        return f"there is no {NAME} in {folder}"
+    return _plan_problem(folder, plan, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=16)
+def _plan_problem(folder: Path, plan: StorePlan, mtime_ns: int, size: int) -> str:
+    del mtime_ns, size  # with another of these it is another file
+    try:
+        plan.check(folder)
+    except StoreError as error:
+        return str(error)
+    return ""
 
 
 class FeatureStore:
     """A whole store, open for reading.
 
     Threads may share one, forked processes may go on with their parent's, and a pickled one opens itself again, for which
-    the folder has to be there. Each process holds at most one file descriptor a shard.
+    the folder has to be there. Each process holds at most one file descriptor a shard. The first time that anything of a
+    video is read, all of it is held against its checksum, so no process computes on bytes that are not those that were
+    written.
     """
 
     def __init__(self, folder: Path, plan: StorePlan, layouts: Sequence[ShardLayout]) -> None:
@@ -68,10 +93,11 @@ class FeatureStore:
         """Frames of each video by its id, in the store's order."""
         self._layouts = tuple(layouts)
         self._places = {
-            video: (layout.number, start)
+            video: (layout.number, index)
             for layout in layouts
-            for (video, _), start in zip(layout.clips, layout.starts, strict=False)
+            for index, (video, _) in enumerate(layout.clips)
         }
+        self._vouched: set[str] = set()
         self._handles: dict[int, int] = {}
         self._closing = weakref.finalize(self, _close_all, self._handles)
 
@@ -137,7 +163,7 @@ class FeatureStore:
 
         Raises:
             LookupError: when the store has no such video.
-            StoreDamaged: when the file ends too early.
+            StoreDamaged: when the file ends too early, or the video is not what was written.
         """
         return self.window(video, 0, self.num_frames(video))
 
@@ -154,7 +180,7 @@ class FeatureStore:
             LookupError: when the store has no such video.
             IndexError: when the window is not within the video.
             ValueError: when `count` is below 1, or `out` has another shape or type.
-            StoreDamaged: when the file ends too early.
+            StoreDamaged: when the file ends too early, or the video is not what was written.
         """
         batch_T1D = None if out is None else out[:, None]
         return self.windows([(video, start)], count, batch_T1D)[:, 0]
@@ -174,7 +200,7 @@ class FeatureStore:
             LookupError: when the store has no such video.
             IndexError: when a window is not within its video.
             ValueError: when `count` is below 1, or `out` has another shape or type.
-            StoreDamaged: when a file ends too early.
+            StoreDamaged: when a file ends too early, or a video is not what was written.
         """
         if count < 1:
             raise ValueError(f"count is {count}, but a window has frames: pass at least 1")
@@ -239,7 +265,7 @@ class FeatureStore:
             raise LookupError(f"{self.folder} has no video {video!r}: {hint}") from None
 
     def _find(self, video: str, start: int, count: int) -> tuple[int, int]:
-        number, offset = self._place(video)
+        number, index = self._place(video)
         start, frames = operator.index(start), self.videos[video]
         if not 0 <= start <= frames - count:
             raise IndexError(
@@ -248,16 +274,35 @@ class FeatureStore:
                 if count <= frames
                 else f"{count} frames of video {video} were asked for, which has {frames}: take a longer video or fewer frames"
             )
-        return number, offset + start * self.plan.frame_bytes
+        if video not in self._vouched:
+            self._vouch(video, number, index)
+        return number, self._layouts[number].starts[index] + start * self.plan.frame_bytes
+
+    def _vouch(self, video: str, number: int, index: int) -> None:
+        """Hold a video against its checksum."""
+        path = self._layouts[number].path
+        try:
+            if not is_as_written(self._layouts[number], self._handle(number), index):
+                raise StoreDamaged(
+                    f"video {video} in {path} is not what was written (its checksum differs): delete the file and extract "
+                    f"shard {number} again",
+                    (number,),
+                )
+        except EOFError:
+            raise self._cut_short(number) from None
+        self._vouched.add(video)
 
     def _fill(self, number: int, buffers: list[NDArray[np.uint8]], offset: int) -> None:
         try:
             fill(self._handle(number), buffers, offset)
         except EOFError:
-            raise StoreDamaged(
-                f"{self._layouts[number].path} was cut short while it was read: extract shard {number} again",
-                (number,),
-            ) from None
+            raise self._cut_short(number) from None
+
+    def _cut_short(self, number: int) -> StoreDamaged:
+        return StoreDamaged(
+            f"{self._layouts[number].path} was cut short while it was read: extract shard {number} again",
+            (number,),
+        )
 
     def _handle(self, number: int) -> int:
         handle = self._handles.get(number)

@@ -1,16 +1,18 @@
 """Features in the layout of the paper's own code, to and from a store.
 
-Three files, and a fourth that only this code adds: an HDF5 file with a dataset `hidden6` of shape (rows, 4096), all
-videos' frames in a row; labels.txt and num_frames.txt, a number a line and a line a video; names.txt, an id a line.
+Three files: an HDF5 file with a dataset `hidden6` of shape (rows, 4096), all videos' frames in a row; labels.txt and
+num_frames.txt, a number a line and a line a video. Two that only this code adds: names.txt, an id a line, and
+classes.txt, the name of a class a line.
 
 Shapes: T frames of a video, R rows of the dataset (frames of all videos), D numbers of a frame's feature.
 """
 
+import glob
 import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -20,13 +22,40 @@ from typing import TYPE_CHECKING, Literal, cast
 from tasks.data.feature_plan import ITEM_BYTES, Clip, StorePlan
 from tasks.data.feature_shards import Features, shards_missing, write_shard
 from tasks.data.features import FeatureStore
+from tasks.data.labels import nfc
 from tasks.data.plain_json import JSON
+from tasks.data.sheet import id_of
 
 if TYPE_CHECKING:
     from h5py import Dataset
 
 DATASET = "hidden6"
 HDF5, LABELS, NUM_FRAMES, NAMES = "hidden6.h5", "labels.txt", "num_frames.txt", "names.txt"
+CLASSES = "classes.txt"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Where features lie in the authors' layout."""
+
+    hdf5: Path
+    labels: Path
+    """A class from 0 on each line."""
+    num_frames: Path
+    """A number of frames on each line."""
+    names: Path | None
+    """A video's name on each line, with or without its ending; None: they are called video-000000 and so on."""
+    dataset: str = DATASET
+    """The name of the dataset in the HDF5 file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """What the text files say, a video a place."""
+
+    ids: tuple[str, ...]
+    labels: tuple[int, ...]
+    num_frames: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,75 +67,137 @@ class Imported:
     """By video id, in the files' order."""
 
 
+def read_listing(source: Source) -> Listing:
+    """Read the text files.
+
+    Raises:
+        ValueError: when one is no such file, a line is no such number, a name is there twice, or lengths differ.
+    """
+    labels = _numbers(source.labels, least=0)
+    frames = _numbers(source.num_frames, least=1)
+    if source.names:
+        ids = [id_of(nfc(line)) for line in lines_of(source.names)]
+    else:
+        ids = [f"video-{row:06d}" for row in range(len(frames))]
+    for path, found in ((source.labels, labels), (source.names, ids)):
+        if path and len(found) != len(frames):
+            raise ValueError(
+                f"{path} has {len(found)} lines and {source.num_frames} has {len(frames)}: both need one line a video"
+            )
+    first: dict[str, int] = {}
+    for place, video in enumerate(ids, start=1):
+        if first.setdefault(video, place) != place:
+            raise ValueError(
+                f"{source.names}, line {place}: {video!r} is there twice, on line {first[video]} too: ids have to differ"
+            )
+    return Listing(ids=tuple(ids), labels=tuple(labels), num_frames=tuple(frames))
+
+
+def plan_hidden6(
+    source: Source,
+    listing: Listing,
+    *,
+    dtype: Literal["float16", "float32"] | None = None,
+    shard_bytes: int = 2**30,
+    made_of: Mapping[str, JSON] | None = None,
+) -> StorePlan:
+    """The store of features in the authors' layout, before any is written; reads the HDF5 file once for its checksum.
+
+    Args:
+        source: the files.
+        listing: what `read_listing` says of them.
+        dtype: of the store; as in the file where that is float16 or float32.
+        shard_bytes: about the size of a shard.
+        made_of: what else is known of the features, such as the videos' identity.
+
+    Raises:
+        ValueError: when the files contradict each other or hold something else, naming file and line.
+    """
+    with _opened(source.hdf5, source.dataset) as rows_RD:
+        if sum(listing.num_frames) != rows_RD.shape[0]:
+            raise ValueError(
+                f"{source.num_frames} says {sum(listing.num_frames)} frames and {source.dataset} of {source.hdf5} has "
+                f"{rows_RD.shape[0]} rows: both have to be of the same videos"
+            )
+        return StorePlan.cut(
+            {**_made_of(source), **(made_of or {})},
+            list(zip(listing.ids, listing.num_frames, strict=True)),
+            int(rows_RD.shape[1]),
+            shard_bytes,
+            dtype=dtype or _own_dtype(source.hdf5, rows_RD),
+        )
+
+
+def write_hidden6(
+    source: Source,
+    plan: StorePlan,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write the shards of a planned store that are missing, one video in memory at a time.
+
+    In the dataset's own type every number stays as it is, bit by bit (-0.0 too).
+
+    Args:
+        source: the files that `plan_hidden6` planned it from.
+        plan: its answer.
+        folder: of the store.
+        progress: told after each shard how many of all shards are there.
+
+    Raises:
+        ValueError: what `tasks.data.feature_shards.write_shard` refuses, such as NaN.
+        StoreMismatch: when the folder holds another store.
+    """
+    clips = [clip for shard in plan.shards for clip in shard]
+    ends = accumulate(frames for _, frames in clips)
+    starts = dict(zip((video for video, _ in clips), [0, *ends], strict=False))
+    with _opened(source.hdf5, source.dataset) as rows_RD:
+        missing = shards_missing(folder, plan)
+        for done, number in enumerate(missing, start=len(plan.shards) - len(missing) + 1):
+            write_shard(
+                folder, plan, number, _rows(source.hdf5, rows_RD, starts, plan.shards[number])
+            )
+            if progress:
+                progress(done, len(plan.shards))
+
+
 def import_hidden6(
-    hdf5: Path,
-    labels: Path,
-    num_frames: Path,
-    names: Path | None,
+    source: Source,
     folder: Path,
     *,
-    dataset: str = DATASET,
     dtype: Literal["float16", "float32"] | None = None,
     shard_bytes: int = 2**30,
 ) -> Imported:
-    """Make a store of features in the authors' layout, one video in memory at a time.
+    """Make a store of features in the authors' layout: `read_listing`, `plan_hidden6` and `write_hidden6` in one.
 
-    Started again after it was killed, it goes on with the shards that are missing. In the dataset's own type every number
-    stays as it is, bit by bit (-0.0 too).
-
-    Args:
-        hdf5: the file with the features.
-        labels: a class from 0 on each line.
-        num_frames: a number of frames on each line.
-        names: a video's id on each line; without it they are called video-000000 and so on.
-        folder: of the store.
-        dataset: the name of the dataset in the HDF5 file.
-        dtype: of the store; as in the file where that is float16 or float32.
-        shard_bytes: about the size of a shard.
+    Started again after it was killed, it goes on with the shards that are missing.
 
     Raises:
-        ValueError: when the files contradict each other or hold something else, naming file and line; and what
-            `tasks.data.feature_shards.write_shard` refuses, such as NaN.
+        ValueError: as these do.
         StoreMismatch: when the folder holds another store.
     """
-    label_of = _numbers(labels, least=0)
-    frames_of = _numbers(num_frames, least=1)
-    ids = _lines(names) if names else [f"video-{row:06d}" for row in range(len(frames_of))]
-    for path, found in ((labels, label_of), (names, ids)):
-        if path and len(found) != len(frames_of):
-            raise ValueError(
-                f"{path} has {len(found)} lines and {num_frames} has {len(frames_of)}: both need one line a video"
-            )
-    with _opened(hdf5, dataset) as rows_RD:
-        if sum(frames_of) != rows_RD.shape[0]:
-            raise ValueError(
-                f"{num_frames} says {sum(frames_of)} frames and {dataset} of {hdf5} has {rows_RD.shape[0]} rows: "
-                "both have to be of the same videos"
-            )
-        plan = StorePlan.cut(
-            _made_of(hdf5, labels, num_frames, names, dataset),
-            list(zip(ids, frames_of, strict=True)),
-            int(rows_RD.shape[1]),
-            shard_bytes,
-            dtype=dtype or _own_dtype(hdf5, rows_RD),
-        )
-        ends = list(accumulate(frames_of))
-        starts = dict(zip(ids, [0, *ends], strict=False))
-        for number in shards_missing(folder, plan):
-            write_shard(folder, plan, number, _rows(hdf5, rows_RD, starts, plan.shards[number]))
-    return Imported(plan=plan, labels=dict(zip(ids, label_of, strict=True)))
+    listing = read_listing(source)
+    plan = plan_hidden6(source, listing, dtype=dtype, shard_bytes=shard_bytes)
+    write_hidden6(source, plan, folder)
+    return Imported(plan=plan, labels=dict(zip(listing.ids, listing.labels, strict=True)))
 
 
 def export_hidden6(
-    store: FeatureStore, folder: Path, videos: Sequence[tuple[str, int]], *, dataset: str = DATASET
+    store: FeatureStore,
+    folder: Path,
+    videos: Sequence[tuple[str, int]],
+    *,
+    dataset: str = DATASET,
+    classes: Sequence[str] = (),
 ) -> None:
     """Write videos of a store in the authors' layout, one in memory at a time, numbers as they are stored.
 
     Args:
         store: where they come from.
-        folder: where the four files are to be; it must not exist, and appears when all are written.
+        folder: where the files are to be; it must not exist, and appears when all are written.
         videos: ids and labels (from 0), in the order of the rows.
         dataset: the name of the dataset in the HDF5 file.
+        classes: names by label, for a fifth file classes.txt; none, no such file.
 
     Raises:
         ValueError: when there is no video or the folder exists.
@@ -135,9 +226,13 @@ def export_hidden6(
         _write_lines(beside / LABELS, [label for _, label in videos])
         _write_lines(beside / NUM_FRAMES, [frames for _, frames in clips])
         _write_lines(beside / NAMES, [video for video, _ in clips])
+        if classes:
+            _write_lines(beside / CLASSES, classes)
         for path in beside.iterdir():
             _flush(path)
         beside.rename(folder)
+        for left_behind in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
+            shutil.rmtree(left_behind, ignore_errors=True)  # by an export that was killed
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -190,16 +285,17 @@ def _own_dtype(path: Path, rows_RD: "Dataset") -> Literal["float16", "float32"]:
     return cast('Literal["float16", "float32"]', name)
 
 
-def _made_of(
-    hdf5: Path, labels: Path, num_frames: Path, names: Path | None, dataset: str
-) -> dict[str, JSON]:
+def _made_of(source: Source) -> dict[str, JSON]:
     digests: dict[str, JSON] = {
-        "hdf5_sha256": _sha256(hdf5),
-        "labels_sha256": _sha256(labels),
-        "num_frames_sha256": _sha256(num_frames),
-        "names_sha256": _sha256(names) if names else None,
+        f"{name}_sha256": _sha256(path) if path else None
+        for name, path in (
+            ("hdf5", source.hdf5),
+            ("labels", source.labels),
+            ("num_frames", source.num_frames),
+            ("names", source.names),
+        )
     }
-    return {"imported": "hidden6", "dataset": dataset, **digests}
+    return {"imported": "hidden6", "dataset": source.dataset, **digests}
 
 
 def _sha256(path: Path) -> str:
@@ -207,7 +303,12 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
-def _lines(path: Path) -> list[str]:
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file without spaces around them.
+
+    Raises:
+        ValueError: when there is no such file, or it is no text.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -219,7 +320,7 @@ def _lines(path: Path) -> list[str]:
 
 def _numbers(path: Path, *, least: int) -> list[int]:
     numbers = []
-    for place, line in enumerate(_lines(path), start=1):
+    for place, line in enumerate(lines_of(path), start=1):
         # Eighteen digits: more are a mistake, and no int of ours.
         if not (line.isascii() and line.isdecimal() and len(line) <= 18 and int(line) >= least):
             raise ValueError(

@@ -33,21 +33,21 @@ class IndexedVideo:
 
     id: str
     path: str
-    """Relative to the folder of videos, with / between folders."""
+    """Relative to the folder of videos, with / between folders; empty where the set has no files."""
     label: int | None
     """Index into the classes, from 0; None for an unlabelled video."""
     group: str
     num_frames: int
-    """Frames that the decoder gave, not those that the container claims."""
+    """Frames that the decoder gave, not those that the container claims; of a set without files, frames with features."""
     fps: float
     """Frames a second; 0 if unknown."""
     height: int
-    """Rows of pixels of an upright frame."""
+    """Rows of pixels of an upright frame; 0 if unknown."""
     width: int
-    """Columns of pixels of an upright frame."""
+    """Columns of pixels of an upright frame; 0 if unknown."""
     bytes: int
     sha256: str
-    """Of the file."""
+    """Of the file; empty where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +64,7 @@ class Index:
 
     name: str
     videos_dir: str
-    """Where the files were when they were indexed, as an absolute path."""
+    """Where the files were when they were indexed, as an absolute path; empty for a set of features without files."""
     classes: tuple[str, ...]
     videos: tuple[IndexedVideo, ...]
     """Sorted by id."""
@@ -112,6 +112,11 @@ class Index:
                 f"the video {path} has {size} bytes, and {known.bytes} when it was indexed: index {self.name} again"
             )
         return path
+
+    @property
+    def has_files(self) -> bool:
+        """Whether there are video files; else only features were there (`tasks.data.featured`)."""
+        return bool(self.videos_dir)
 
     @property
     def identity(self) -> str:
@@ -195,7 +200,8 @@ def read_from(folder: Path) -> Index:
         content = path.read_bytes()
     except FileNotFoundError:
         raise NoIndex(
-            f"there is no index of '{folder.name}' ({path}): run `harness data index {folder.name} --videos DIR ...`"
+            f"there is no index of '{folder.name}' ({path}): run `harness data index {folder.name} --videos DIR ...`, or `harness "
+            f"data import-features {folder.name} ...` where features are all there is"
         ) from None
     length = len(_opening(b""))
     body = content[length:-2]
@@ -251,7 +257,8 @@ def check(index: Index) -> tuple[str, ...]:
             partial=index.partial,
         )
     )
-    for path, number in Counter(video.path for video in index.videos).items():
+    paths = Counter(video.path for video in index.videos if index.has_files)
+    for path, number in paths.items():
         if number > 1:
             problems.append(f"the file {path} is {number} videos at once")
     problems += [

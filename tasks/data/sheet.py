@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-SplitsFrom = Literal["", "ucf101", "hmdb51", "csv", "drawn", "leave-one-group-out"]
-"""How splits came about: official lists in one of two formats, a CSV file, or a rule; "" where there are none."""
+SplitsFrom = Literal["", "ucf101", "hmdb51", "csv", "ids", "drawn", "leave-one-group-out"]
+"""How splits came about: official lists in one of two formats, a CSV file, files of ids, or a rule; "" if none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

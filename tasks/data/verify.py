@@ -1,10 +1,14 @@
-"""Whether the files of an index are still what they were when it was made."""
+"""Whether the files of an index, and its stores of percepts, are still what they were when they were made."""
 
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from tasks.data.feature_plan import read_plan
+from tasks.data.features import FeatureStore
 from tasks.data.index import Index, IndexedVideo
+from tasks.data.root import folder_of
+from tasks.data.videos import misplaced
 
 
 def verify_videos(index: Index, *, full: bool) -> Iterator[tuple[IndexedVideo, str]]:
@@ -17,6 +21,25 @@ def verify_videos(index: Index, *, full: bool) -> Iterator[tuple[IndexedVideo, s
     folder = Path(index.videos_dir)
     for video in index.videos:
         yield video, _problem(video, folder / video.path, full=full)
+
+
+def verify_stores(index: Index, *, full: bool) -> Iterator[tuple[str, str]]:
+    """Look at every store of a set, and yield the name of each with what is wrong as a sentence, or "".
+
+    Args:
+        index: the set.
+        full: read everything and compare checksums, not only sizes and headers.
+    """
+    for folder in sorted((folder_of(index.name) / "percepts").glob("[!.]*")):
+        try:
+            problem = misplaced(index, folder.name, read_plan(folder))
+            if not problem:
+                with FeatureStore.open(folder) as store:
+                    if full:
+                        store.verify()
+        except (ValueError, OSError) as error:
+            problem = str(error)
+        yield folder.name, problem
 
 
 def _problem(video: IndexedVideo, path: Path, *, full: bool) -> str:

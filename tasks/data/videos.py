@@ -18,7 +18,7 @@ from tasks.data.dataset import Video
 from tasks.data.feature_plan import StorePlan, read_plan
 from tasks.data.feature_shards import shards_missing
 from tasks.data.features import FeatureStore
-from tasks.data.index import read
+from tasks.data.index import Index, read
 from tasks.data.listed import index_of, listed
 from tasks.data.plain_json import JSON
 from tasks.data.root import folder_of
@@ -112,7 +112,7 @@ class VideoPercepts:
         """
         import numpy as np
 
-        ids, ends = _windows(self.set_name, self.percepts, self.place, num_frames)
+        ids, ends = _windows(_folder(self.set_name, self.place), self.percepts, num_frames)
         out_TBD = np.empty((num_frames, len(indices), self.frame_size), dtype=np.float32)
         for row, index in enumerate(indices):
             draw = np.random.Generator(np.random.Philox(key=[seed, index])).integers(ends[-1])
@@ -125,21 +125,18 @@ class VideoPercepts:
 
     @property
     def _store(self) -> FeatureStore:
-        return _store(self.set_name, self.percepts, self.place)
+        return _store(_folder(self.set_name, self.place), self.percepts)
 
 
-def stores(set_name: str) -> dict[str, StorePlan]:
-    """The stores of percepts of a set that can be read, by the name of their folders."""
-    folders = sorted(
-        path.parent for path in (folder_of(set_name) / "percepts").glob("*/store.json")
-    )
-    found = {}
-    for folder in folders:
+def _stores(set_name: str) -> tuple[dict[str, StorePlan], dict[str, str]]:
+    """The stores that can be read, and why others cannot."""
+    found, damaged = {}, {}
+    for path in sorted((folder_of(set_name) / "percepts").glob("*/store.json")):
         try:
-            found[folder.name] = read_plan(folder)
-        except ValueError:
-            continue  # `harness data list` tells of it
-    return found
+            found[path.parent.name] = read_plan(path.parent)
+        except ValueError as error:
+            damaged[path.parent.name] = str(error)
+    return found, damaged
 
 
 def video_percepts(set_name: str, percepts: str = "") -> VideoPercepts:
@@ -153,8 +150,11 @@ def video_percepts(set_name: str, percepts: str = "") -> VideoPercepts:
         ValueError: when the set was never indexed, or has no such store, or more than one; the sentence names them.
     """
     index = read(set_name)
-    known = stores(set_name)
+    known, damaged = _stores(set_name)
     found = [name for name in known if name.startswith(percepts)]
+    unreadable = [name for name in damaged if name.startswith(percepts)]
+    if unreadable and not found:
+        raise ValueError(damaged[unreadable[0]])
     if not known:
         raise ValueError(
             f"{set_name} has no percepts yet: make them with `harness run percepts --set dataset={set_name} --set "
@@ -166,25 +166,41 @@ def video_percepts(set_name: str, percepts: str = "") -> VideoPercepts:
             f"percepts={percepts!r} {what} those of {set_name}: name one with --set percepts=... ({', '.join(found or known)})"
         )
     plan = known[found[0]]
-    made_of = plan.made_of
-    if made_of.get("videos") not in (index.content_identity, None):
-        raise ValueError(
-            f"{found[0]} was made of other videos than those that {set_name} holds now: run `harness run percepts` again"
-        )
+    wrong = misplaced(index, found[0], plan)
+    if wrong:
+        raise ValueError(wrong)
     lacking = shards_missing(_folder(set_name, found[0]), plan)
     if lacking:
         raise ValueError(
-            f"{found[0]} of {set_name} lacks {len(lacking)} of {len(plan.shards)} shards: run `harness run percepts` again, it "
+            f"{found[0]} of {set_name} lacks {len(lacking)} of {len(plan.shards)} shards: run {_maker(plan)} again, it "
             "makes what is missing"
         )
     return VideoPercepts(
         set_name=set_name,
-        stream=str(made_of.get("stream", "rgb")),
+        stream=str(plan.made_of.get("stream", "rgb")),
         index=index.identity,
         percepts=plan.identity,
         frame_size=plan.frame_size,
         place=found[0],
     )
+
+
+def misplaced(index: Index, place: str, plan: StorePlan) -> str:
+    """Why a store is not what its folder's name says, or not of a set's videos, as one sentence; empty if it is.
+
+    Args:
+        index: the set's.
+        place: the name of the store's folder.
+        plan: what the store says of itself.
+    """
+    if place.rpartition("-")[2] != plan.identity[:12]:
+        return (
+            f"{place} of {index.name} holds percepts of identity {plan.identity[:12]}, and its name should end in that: it "
+            "was renamed, or is another convnet's; give it back the name that it was made under, or remove it"
+        )
+    if plan.made_of.get("videos") not in (index.content_identity, None):
+        return f"{place} was made of other videos than those that {index.name} holds now: run {_maker(plan)} again"
+    return ""
 
 
 def check_alike(labelled: VideoPercepts, unlabelled: VideoPercepts) -> None:
@@ -193,14 +209,31 @@ def check_alike(labelled: VideoPercepts, unlabelled: VideoPercepts) -> None:
     Raises:
         ValueError: naming what differs.
     """
+    if labelled.percepts == unlabelled.percepts:
+        return
     first, second = (
         {
             name: value
             for name, value in read_plan(_folder(each.set_name, each.place)).made_of.items()
             if name not in ("set_name", "videos", "shard_frames")
         }
+        | {"frame_size": each.frame_size}
         for each in (labelled, unlabelled)
     )
+    if "imported" in first and "imported" in second:
+        # Of imported features only their maker's word is known; files of two sets always differ.
+        first, second = (
+            {
+                name: value
+                for name, value in each.items()
+                if not name.endswith("_sha256") and name != "dataset"
+            }
+            for each in (first, second)
+        )
+        if not first["made_by"]:
+            raise ValueError(
+                f"what made the features of {labelled.set_name} is not known: import both sets' with one --made-by TEXT"
+            )
     differing = [name for name in first.keys() | second.keys() if first.get(name) != second.get(name)]  # fmt: skip
     if differing:
         raise ValueError(
@@ -241,18 +274,23 @@ def _labels_seen(set_name: str, place: str) -> Mapping[str, JSON]:
 
 
 @lru_cache(maxsize=16)
-def _store(set_name: str, identity: str, place: str) -> FeatureStore:
-    return FeatureStore.open(_folder(set_name, place), expect=identity)
+def _store(folder: Path, identity: str) -> FeatureStore:
+    return FeatureStore.open(folder, expect=identity)
 
 
 @lru_cache(maxsize=16)
-def _windows(
-    set_name: str, identity: str, place: str, num_frames: int
-) -> tuple[list[str], list[int]]:
+def _windows(folder: Path, identity: str, num_frames: int) -> tuple[list[str], list[int]]:
     """Ids of all videos, and the running number of places where a window fits."""
-    videos = _store(set_name, identity, place).videos
+    videos = _store(folder, identity).videos
     ids = sorted(videos)
     return ids, list(accumulate(max(1, videos[each] - num_frames + 1) for each in ids))
+
+
+def _maker(plan: StorePlan) -> str:
+    """The command that makes such a store."""
+    return (
+        "`harness data import-features`" if "imported" in plan.made_of else "`harness run percepts`"
+    )
 
 
 def _sentence(note: str) -> str:
@@ -260,4 +298,5 @@ def _sentence(note: str) -> str:
 
 
 def _folder(set_name: str, place: str) -> Path:
-    return folder_of(set_name) / "percepts" / place
+    # Whole, as open stores are remembered by it: the same name may lie under another root, or another current folder.
+    return folder_of(set_name).absolute() / "percepts" / place

@@ -277,6 +277,10 @@ def test_two_streams_refuse_a_store_of_the_other_stream_and_no_weight(mine: Path
         ({"flow": "rgb"}, "flow=rgb: these percepts of mine are of the rgb stream"),
         ({"rgb_weight": 1.5}, "rgb_weight=1.5: it lies between 0 and 1"),
         ({"flow": "flow10"}, "percepts='flow10' is not among those of mine"),
+        (
+            {"flow": "flow,flow,flow"},
+            "name one store for all splits, or one for each of splits=1,2",
+        ),
         ({"splits": "1,1"}, "splits=1,1: name at least one, and each once"),
     ):
         words = sets({**TWO_STREAM, **changes})

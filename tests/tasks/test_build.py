@@ -51,7 +51,9 @@ def test_two_files_of_one_name_are_refused() -> None:
     sheet = by_folder(["run/a.avi", "run/a.mp4"])
     files = ["run/a.avi", "run/a.mp4"]
     problems = check_before("mine", sheet, match(sheet, files), partial=False)
-    assert problems[0].startswith("the id run/a is there 2 times")
+    assert problems == (
+        "run/a.avi and run/a.mp4 would both be the video run/a: rename all but one",
+    )
 
 
 def test_classes_that_are_not_in_the_folder_are_named_before_anything_is_decoded() -> None:
@@ -178,7 +180,9 @@ def test_what_is_missing_unreadable_damaged_short_or_extra_is_told_apart(tmp_pat
     assert [each.id for each in made.videos] == ["a", "b", "short"]
     assert made.splits[1] == Split(train=("a", "short"), test=("b",))
     assert {each.path for each in made.left_out} == {"gone", "text.avi", "damaged.avi"}
-    assert made.notes == ("left out: 3 of 6 videos, missing or damaged",)
+    assert made.notes == (
+        "left out: 3 of 6 videos, missing or damaged: gone, text.avi, damaged.avi",
+    )
     assert [problem for _, problem in verify_videos(made, full=True) if problem] == []
 
 

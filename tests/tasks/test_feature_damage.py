@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.data import feature_plan
+from tasks.data.feature_shards import layout_of
 from tasks.data.features import (
     FeatureStore,
     StoreDamaged,
@@ -20,6 +22,7 @@ from tasks.data.features import (
     StoreIncomplete,
     StoreMismatch,
     StorePlan,
+    plan_problem,
     shards_missing,
 )
 from tests.tasks.feature_sets import features_of, quick, small_plan, write_all
@@ -116,6 +119,24 @@ def test_a_shard_cut_short_under_a_reader_is_found(tmp_path: Path) -> None:
             store.frames("y")
 
 
+@pytest.mark.parametrize("place", [0, 11, 20 * 6 * 2 - 1], ids=["first", "not read", "last"])
+def test_a_flipped_bit_is_never_computed_on(tmp_path: Path, place: int) -> None:
+    plan = small_plan()
+    write_all(tmp_path, plan, features_of(plan))
+    layout = layout_of(tmp_path, plan, 0)
+    content = bytearray(layout.path.read_bytes())
+    content[layout.starts[0] + place] ^= 1
+    layout.path.write_bytes(content)
+    with FeatureStore.open(tmp_path) as store, pickle.loads(pickle.dumps(store)) as elsewhere:
+        np.testing.assert_array_equal(
+            store.frames("v_Run_g01_c02"), features_of(plan)["v_Run_g01_c02"]
+        )
+        for each in (store, elsewhere):
+            for _ in range(2):  # and not only the first time
+                with pytest.raises(StoreDamaged, match=r"video v_Run_g01_c01 in .*extract shard 0"):
+                    each.window("v_Run_g01_c01", 8, 2)
+
+
 def test_a_shard_of_other_features_is_no_shard_of_this_store(whole: Path, tmp_path: Path) -> None:
     plan = small_plan()
     other = StorePlan(made_of={**plan.made_of, "layer": "fc7"}, frame_size=6, shards=plan.shards)
@@ -142,6 +163,22 @@ def test_no_store_and_no_shard_are_told_apart(whole: Path, tmp_path: Path) -> No
     (tmp_path / "shard-00000.safetensors").symlink_to(whole / "shard-00000.safetensors")
     with pytest.raises(StoreDamaged, match=SHARD):
         FeatureStore.open(tmp_path)
+
+
+def test_a_store_json_that_is_gone_altered_or_anothers_is_told_though_it_was_asked_before(
+    tmp_path: Path,
+) -> None:
+    plan = small_plan()
+    assert plan_problem(tmp_path, plan) == f"there is no store.json in {tmp_path}"
+    plan.write(tmp_path)
+    for _ in range(2):
+        assert plan_problem(tmp_path, plan) == ""
+    path = tmp_path / "store.json"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "was cut short or altered" in plan_problem(tmp_path, plan)
+    path.unlink()
+    StorePlan(made_of={}, frame_size=6, shards=plan.shards).write(tmp_path)
+    assert "holds other features" in plan_problem(tmp_path, plan)
 
 
 # ---- what no writer wrote

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -138,15 +139,16 @@ def test_windows_that_do_not_exist_are_refused(
 
 
 def test_offsets_beyond_4_gib_are_read(tmp_path: Path) -> None:
-    plan = StorePlan.cut({}, [("a", 2**20), ("b", 2**20)], 2048, shard_bytes=2**40)
+    plan = StorePlan.cut({}, [("a", 2**20), ("b", 1004)], 2048, shard_bytes=2**40)
     plan.write(tmp_path)
     layout = feature_shards.layout_of(tmp_path, plan, 0)
     row = np.arange(2048, dtype=np.float16)
-    with layout.path.open("wb") as sink:  # a hole of 8 GiB: nothing is stored but these two rows
-        sink.write(layout.head([0, 0]))
-        sink.seek(layout.starts[1] + 1000 * 4096)
-        sink.write(row.tobytes() + (2 * row).tobytes())
-        sink.truncate(layout.size)
+    b_TD = np.zeros((1004, 2048), np.float16)
+    b_TD[1000], b_TD[1001] = row, 2 * row
+    with layout.path.open("wb") as sink:  # a hole of 4 GiB: nothing of "a" is stored
+        sink.write(layout.head([0, zlib.crc32(b_TD.tobytes())]))
+        sink.seek(layout.starts[1])
+        sink.write(b_TD.tobytes())
     with FeatureStore.open(tmp_path) as store:
         read_TD = store.window("b", 999, 4)
     np.testing.assert_array_equal(read_TD, [0 * row, row, 2 * row, 0 * row])

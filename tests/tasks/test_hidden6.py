@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tasks.data.features import FeatureStore, StoreIncomplete, StoreMismatch
-from tasks.data.hidden6 import Imported, export_hidden6, import_hidden6
+from tasks.data.hidden6 import Imported, Source, export_hidden6, import_hidden6
 from tests.tasks.feature_sets import quick
 
 FRAMES = [3, 1, 4]
@@ -48,10 +48,13 @@ class Files:
         shard_bytes: int = 2**30,
     ) -> Imported:
         names = self.folder / "names.txt" if named else None
-        return import_hidden6(
-            self.folder / "in.h5", self.folder / "labels.txt", self.folder / "num_frames.txt", names,
-            self.folder / "store", dtype=dtype, shard_bytes=shard_bytes,
-        )  # fmt: skip
+        source = Source(
+            hdf5=self.folder / "in.h5",
+            labels=self.folder / "labels.txt",
+            num_frames=self.folder / "num_frames.txt",
+            names=names,
+        )
+        return import_hidden6(source, self.folder / "store", dtype=dtype, shard_bytes=shard_bytes)
 
 
 @pytest.fixture
@@ -213,6 +216,7 @@ def test_an_export_takes_the_videos_asked_for_or_writes_nothing(files: Files) ->
         with pytest.raises(ValueError, match="at least one"):
             export_hidden6(store, out, [])
         assert not out.exists()
+        (files.folder / ".out.killed").mkdir()
         export_hidden6(store, out, [("ü", 7), ("a", 1)], dataset="features")
         with pytest.raises(ValueError, match="exists"):
             export_hidden6(store, out, [("a", 1)])
