@@ -20,6 +20,7 @@ from tasks.data.feature_shards import shards_missing
 from tasks.data.features import FeatureStore
 from tasks.data.index import Index, read
 from tasks.data.listed import index_of, listed
+from tasks.data.percept_scale import root_mean_square
 from tasks.data.plain_json import JSON
 from tasks.data.root import folder_of
 
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoPercepts:
-    """A set of videos through one store of percepts; made by `video_percepts`."""
+    """A set of videos through one store of percepts; made by `video_percepts`.
 
-    version: ClassVar[int] = 1
+    Frames are percepts divided by the root mean square of all of the store's numbers (`tasks.data.percept_scale`).
+    """
+
+    version: ClassVar[int] = 2
     output: ClassVar[Literal["logistic", "linear"]] = "linear"
 
     set_name: str
@@ -64,7 +68,7 @@ class VideoPercepts:
         """What every report on this set should say: its percepts, and what its index notes."""
         index = index_of(self.set_name, self.index)
         made = [
-            f"Frames of {self.set_name} are percepts {self.place}.",
+            f"Frames of {self.set_name} are percepts {self.place}, divided by their root mean square.",
             *map(_sentence, index.notes),
         ]
         seen = _labels_seen(self.set_name, self.place)
@@ -102,6 +106,7 @@ class VideoPercepts:
         count = min(num_frames, video.num_frames - start)
         out_TD = np.empty((count, self.frame_size), dtype=np.float32)
         self._store.window(video.id, start, count, out_TD)
+        out_TD /= self._scale
         return out_TD
 
     def unlabelled(self, seed: int, indices: Sequence[int], num_frames: int) -> np.ndarray:
@@ -121,11 +126,16 @@ class VideoPercepts:
             count = min(num_frames, self._store.videos[ids[which]] - start)
             self._store.window(ids[which], start, count, out_TBD[:count, row])
             out_TBD[count:, row] = out_TBD[count - 1, row]
+        out_TBD /= self._scale
         return out_TBD
 
     @property
     def _store(self) -> FeatureStore:
         return _store(_folder(self.set_name, self.place), self.percepts)
+
+    @property
+    def _scale(self) -> np.float32:
+        return _scale(_folder(self.set_name, self.place), self.percepts)
 
 
 def _stores(set_name: str) -> tuple[dict[str, StorePlan], dict[str, str]]:
@@ -276,6 +286,13 @@ def _labels_seen(set_name: str, place: str) -> Mapping[str, JSON]:
 @lru_cache(maxsize=16)
 def _store(folder: Path, identity: str) -> FeatureStore:
     return FeatureStore.open(folder, expect=identity)
+
+
+@lru_cache(maxsize=16)
+def _scale(folder: Path, identity: str) -> np.float32:
+    import numpy as np
+
+    return np.float32(root_mean_square(_store(folder, identity)))
 
 
 @lru_cache(maxsize=16)
