@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 def root_mean_square(store: FeatureStore) -> float:
     """The root mean square of a store's numbers: a pure function of the store.
 
-    Measured on frames evenly spaced in videos evenly spaced in the order of their ids; of small stores on all of them.
+    Measured on frames evenly spaced in videos evenly spaced in the order of their ids; all of them where there are few.
 
     Returns:
         A float above 0; 1 where all numbers are 0.

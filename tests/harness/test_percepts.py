@@ -15,6 +15,7 @@ from click.testing import Result
 
 from configs.fig12 import fig12
 from tasks.data.features import FeatureStore
+from tasks.data.percept_scale import root_mean_square
 from tasks.data.videos import VideoPercepts, video_percepts
 from tasks.fusion import fused
 from tests.harness.faked import invoke
@@ -322,7 +323,8 @@ def test_windows_of_a_set_are_those_of_its_store(mine: Path) -> None:
     assert data.window(video, 2, 16).shape == (7, 9)
     # Whatever a convnet's numbers are, a model sees numbers of root mean square 1.
     everything = np.concatenate([store.frames(each) for each in store.videos]).astype(np.float64)
-    size = np.float32(np.sqrt(np.square(everything).mean()))
+    size = np.float32(root_mean_square(store))
+    assert size == pytest.approx(np.sqrt(np.square(everything).mean()), rel=0.03)
     shown = {each: store.frames(each).astype(np.float32) / size for each in store.videos}
     np.testing.assert_allclose(data.frames(video), shown[video.id], rtol=1e-6)
     windows_TBD = data.unlabelled(7, range(400), 16)
