@@ -254,8 +254,11 @@ def _figure(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame) -> Fi
         style = look(methods.index(line["method"]))
         mine = _points_of(points, label_of[line["method"], line["stream"]], line)
         mine = mine[mine["n"] == mine["expected"]]
+        # Splits of one accuracy stand above each other, so that they can be counted.
+        tied = mine.groupby(mine["mean"].round(6))["mean"]
+        above = tied.cumcount() - (tied.transform("size") - 1) / 2
         axes.plot(
-            mine["mean"], [place] * len(mine), "o", color=style.colour, markersize=3, alpha=0.45
+            mine["mean"], place + 0.1 * above, "o", color=style.colour, markersize=3, alpha=0.6
         )
         axes.plot(line["mean"], place, style.marker, color=style.colour, markersize=7, zorder=4)
         axes.plot(
