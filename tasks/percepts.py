@@ -38,8 +38,13 @@ FRAMES = Metric(
     higher_is_better=True,
     meaning="frames whose percepts are in the shard",
 )
-BATCH = {"cpu": 32, "cuda": 256}
-"""Frames that go through the convnet together, by the kind of device."""
+GPU_BATCH = 256
+"""Frames that go through the convnet together on a GPU."""
+CPU_BATCH = 4
+"""The same on a CPU: of more frames, maps grow beyond the 32 MB that the C library keeps, and asking the system for
+fresh memory took a third of the time."""
+PIXEL_BATCH = 32
+"""The same of raw pixels, which have no maps."""
 MOST_DECODERS = 24
 """More processes only take memory: a GPU is kept busy by fewer."""
 BATCH_BYTES = 2**28
@@ -239,7 +244,7 @@ class Percepts:
         def features() -> Iterator[tuple[str, np.ndarray]]:
             made = across(
                 shown(),
-                _batch_size(self.recipe, device),
+                batch_size(self.recipe, device),
                 lambda frames_BYXC: net.launch(model, frames_BYXC, self.recipe.precision),
             )
             for (video, _), features_TD in zip(videos, made, strict=True):
@@ -296,7 +301,10 @@ def _decoders(device: torch.device) -> int:
     return max(1, min(MOST_DECODERS, cores - 1))
 
 
-def _batch_size(recipe: Recipe, device: torch.device) -> int:
+def batch_size(recipe: Recipe, device: torch.device) -> int:
+    """Frames that go through the convnet together; the same on machines of one kind, so that shards made again are the same bytes."""
+    if device.type == "cpu":
+        return PIXEL_BATCH if recipe.convnet.name == "raw_pixels" else CPU_BATCH
     side = recipe.convnet.preprocessing.crop
     frame_bytes = 4 * side * side * (recipe.flow.channels if recipe.flow else 3)
-    return max(1, min(BATCH.get(device.type, 32), BATCH_BYTES // frame_bytes))
+    return max(1, min(GPU_BATCH, BATCH_BYTES // frame_bytes))

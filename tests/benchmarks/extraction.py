@@ -22,7 +22,7 @@ from models.percepts import Convnet
 from tasks.across import across
 from tasks.convnets import ConvnetSpec, convnet
 from tasks.data.decode_ahead import decoded
-from tasks.percepts import BATCH
+from tasks.percepts import CPU_BATCH, GPU_BATCH
 from tests.tasks.clips import write_clip
 
 SIZE = (240, 320)
@@ -58,7 +58,7 @@ def _table(
     spec: ConvnetSpec, module: Convnet, paths: list[Path], chosen: argparse.Namespace
 ) -> None:
     device = next(module.parameters()).device
-    batch = BATCH[device.type]
+    batch = GPU_BATCH if device.type == "cuda" else CPU_BATCH
     total = len(paths) * chosen.frames
 
     def run(frames_BYX3: np.ndarray) -> torch.Tensor:

@@ -109,6 +109,19 @@ def test_an_extraction_that_is_killed_goes_on_to_the_same_bytes(mine: Path) -> N
     assert len(killed) == 9  # a shard a video, and store.json
 
 
+def test_a_convnet_of_ones_own_as_the_docs_have_it(mine: Path) -> None:
+    example = Path(__file__).parents[2] / "docs/examples/my_percepts.py"
+    for width in (4, 5):
+        words = sets({"dataset": "mine", "width": width})
+        made = invoke("run", f"{example}:my_percepts", *words, "--cluster", "inline", "--workdir", str(mine / "work"))  # fmt: skip
+        assert made.exit_code == 0, made.output
+    sizes = {FeatureStore.open(folder).plan.frame_size for folder in stores(mine)}
+    assert sizes == {16, 20}
+    chosen = {**FIG12, "percepts": "rgb-Small"}
+    both = invoke("run", "fig12", *sets(chosen), "--workdir", str(mine / "f"), "--dry-run")
+    assert "could be any of" in both.stderr
+
+
 def test_another_precision_is_another_store(mine: Path) -> None:
     assert extract(mine).exit_code == 0
     assert extract(mine, precision="bfloat16").exit_code == 0
