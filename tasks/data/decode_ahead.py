@@ -16,6 +16,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing import connection, parent_process
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -30,9 +31,6 @@ PIECE = 32
 """Frames of a piece, but for the last one of a video."""
 AHEAD = 16
 """Pieces that wait in each process: of 240 x 320 pixels 118 MB, twenty seconds of a video."""
-LOOK_S = 1.0
-"""Seconds between two looks at whether a silent process is alive."""
-
 Piece: TypeAlias = "np.ndarray | Exception | None"
 """What a process sends: frames; why there are none; or None at the end of a video."""
 
@@ -60,26 +58,27 @@ def decoded(
     # Not forked: a process with a GPU and threads cannot be copied safely.
     context = multiprocessing.get_context("spawn")
     processes = min(processes, len(paths))
-    lanes = [context.Queue(maxsize=AHEAD) for _ in range(processes)]
-    workers = [
-        context.Process(
-            target=_decode_all,
-            args=(paths[number::processes], size, lane),
-            name=f"decoder {number}",
-            daemon=True,
-        )
-        for number, lane in enumerate(lanes)
-    ]
+    lanes: list[Connection] = []
+    workers: list[SpawnProcess] = []
     try:
-        for worker in workers:
+        for number in range(processes):
+            lane, sink = context.Pipe(duplex=False)
+            worker = context.Process(
+                target=_decode_all, args=(paths[number::processes], size, sink), daemon=True
+            )
+            lanes.append(lane)
             worker.start()
+            workers.append(worker)
+            # With the only end for writing in the worker, its death is the end of the pipe, and nobody waits for more.
+            sink.close()
         for number, path in enumerate(paths):
             yield _taken(path, lanes[number % processes], workers[number % processes])
     finally:
         for worker in workers:
-            if worker.pid is not None:
-                worker.kill()
-                worker.join()
+            worker.kill()
+            worker.join()
+        for lane in lanes:
+            lane.close()
 
 
 def _pieces(path: Path, size: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -95,15 +94,12 @@ def _pieces(path: Path, size: tuple[int, int]) -> Iterator[np.ndarray]:
         yield np.stack(piece)
 
 
-def _taken(
-    path: Path, lane: multiprocessing.Queue[Piece], worker: SpawnProcess
-) -> Iterator[np.ndarray]:
+def _taken(path: Path, lane: Connection, worker: SpawnProcess) -> Iterator[np.ndarray]:
     while True:
         try:
-            piece = lane.get(timeout=LOOK_S)
-        except queue.Empty:
-            if worker.is_alive():
-                continue
+            piece: Piece = lane.recv()
+        except (EOFError, OSError):  # between two pieces, or in the middle of one
+            worker.join()
             raise ValueError(
                 f"the process that decoded {path} ended with exit code {worker.exitcode}: leave that file out, or mend it"
             ) from None
@@ -114,20 +110,28 @@ def _taken(
         yield piece
 
 
-def _decode_all(
-    paths: Sequence[Path], size: tuple[int, int], lane: multiprocessing.Queue[Piece]
-) -> None:
-    """What a process does."""
+def _decode_all(paths: Sequence[Path], size: tuple[int, int], sink: Connection) -> None:
+    """What a process does: decode, while a thread sends what is ready."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is its parent's to answer
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    ready: queue.Queue[tuple[Piece] | None] = queue.Queue(maxsize=AHEAD)
+    sender = threading.Thread(target=_send, args=(ready, sink), daemon=True)
+    sender.start()
     for path in paths:
         try:
             for piece_TYX3 in _pieces(path, size):
-                lane.put(piece_TYX3)
+                ready.put((piece_TYX3,))
         except (ValueError, OSError) as error:
-            lane.put(error)
-            return
-        lane.put(None)
+            ready.put((error,))
+            break
+        ready.put((None,))
+    ready.put(None)
+    sender.join()
+
+
+def _send(ready: queue.Queue[tuple[Piece] | None], sink: Connection) -> None:
+    while (item := ready.get()) is not None:
+        sink.send(item[0])
 
 
 def _end_with_parent() -> None:

@@ -1,5 +1,6 @@
 """Frames are the same whoever decodes them; what goes wrong in another process is told in this one."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -48,19 +49,21 @@ def test_a_video_that_cannot_be_decoded_is_told_after_those_before_it(
         list(next(videos))
 
 
-def test_a_decoder_that_crashes_is_told_with_the_video(
-    clips: list[Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("after", [0.0, 1.0])
+def test_a_decoder_that_is_killed_is_told_with_the_video_and_nobody_waits(
+    tmp_path: Path, after: float
 ) -> None:
-    from tasks.data import decode_ahead
-
-    monkeypatch.setattr(decode_ahead, "_decode_all", _crash)
-    videos = decoded(clips, SIZE, processes=1)
-    with pytest.raises(ValueError, match=r"0\.avi ended with exit code -11: leave that file out"):
-        list(next(videos))
-
-
-def _crash(*_: object) -> None:
-    os.kill(os.getpid(), signal.SIGSEGV)
+    """A second later it is in the middle of sending a piece, larger than a pipe holds."""
+    long = write_clip(tmp_path / "long.avi", 400)
+    videos = decoded([long] * 4, (240, 320), processes=1)
+    video = next(videos)
+    if after:
+        time.sleep(after)
+        assert len(next(iter(video))) == PIECE
+    (decoder,) = multiprocessing.active_children()
+    os.kill(int(decoder.pid or 0), signal.SIGKILL)
+    with pytest.raises(ValueError, match=r"long\.avi ended with exit code -9: leave that file out"):
+        list(video)
 
 
 def test_decoders_end_with_whoever_asked_even_if_that_is_killed(clips: list[Path]) -> None:
