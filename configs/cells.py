@@ -66,7 +66,7 @@ def classifier(
         scale: steps, batch and rate.
         dropout: ratio of dropped activations.
         start: the pretraining; None for random weights.
-        block: frames of a block.
+        block: frames of a block; at test time half a block lies between the beginnings of two (sec. 3.3).
         suffix: of the method's label.
     """
     few = subset.shots is not None and subset.shots <= FEW
@@ -76,6 +76,9 @@ def classifier(
         encoder=encoder,
         dropout=dropout,
         block=block,
+        stride=max(
+            1, block // 2
+        ),  # 16 and 8 in the paper; blocks of 4 at stride 8 would leave half the frames unseen
         schedule=Schedule(
             steps=steps,
             batch_size=scale.finetune_batch,

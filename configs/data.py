@@ -8,19 +8,20 @@ from tasks.data.index import Index
 from tasks.registry import DATASETS, load
 
 
-def find_dataset(name: str, percepts: str = "") -> Dataset:
+def find_dataset(name: str, percepts: str = "", knob: str = "percepts") -> Dataset:
     """Look a dataset up.
 
     Args:
         name: built-in data, or a set that `harness data index` has made.
         percepts: of an indexed set, the store of percepts, by the first letters of its name; empty if it has one.
+        knob: what the user sets to name it, for messages.
 
     Raises:
         ValueError: when there is no such data, in one sentence.
     """
     if name in DATASETS:
         if percepts:
-            raise ValueError(f"percepts={percepts}: {name} are used as they are; leave it out")
+            raise ValueError(f"{knob}={percepts}: {name} are used as they are; leave it out")
         made: Dataset = load(DATASETS[name])()
         return made
     known = [*DATASETS, *indexed()]
@@ -29,8 +30,46 @@ def find_dataset(name: str, percepts: str = "") -> Dataset:
             f"there is no dataset '{name}'{did_you_mean(name, known)} (there are: {', '.join(known)}; more with `harness "
             "data index`)"
         )
-    found: Dataset = load("tasks.data.videos:video_percepts")(name, percepts)
+    found: Dataset = load("tasks.data.videos:video_percepts")(name, percepts, knob)
     return found
+
+
+def find_labelled(
+    name: str, percepts: str, knob: str, splits: Sequence[int], *, by_scale: str
+) -> Dataset:
+    """Look a dataset up that is trained and tested on.
+
+    Args:
+        name: as for `find_dataset`.
+        percepts: as for `find_dataset`.
+        knob: as for `find_dataset`.
+        splits: those that are asked for.
+        by_scale: the scale that asks for them; empty where the user named them.
+
+    Raises:
+        ValueError: when there is no such data, or it has no labels or not these splits.
+    """
+    found = find_dataset(name, percepts, knob)
+    if not found.splits:
+        raise ValueError(
+            f"{name} has no labels and no splits: it can be pretrained on (pretrain_on={name}), not tested on"
+        )
+    lacking = [split for split in splits if split not in found.splits]
+    if lacking and by_scale:
+        have = ",".join(map(str, found.splits))
+        raise ValueError(
+            f"scale={by_scale} takes splits {','.join(map(str, splits))}, and {name} has {have}: add --set splits={have}"
+        )
+    return found
+
+
+def notes_on_pretraining(labelled: Dataset, unlabelled: Dataset) -> tuple[str, ...]:
+    """What a report should say where the tested videos themselves are pretrained on; nothing where others are."""
+    if labelled != unlabelled or labelled.name in DATASETS:
+        return ()
+    return (
+        f"Pretraining saw all videos of {labelled.name}, those of the test lists too, without their labels.",
+    )
 
 
 def check_alike(labelled: Dataset, unlabelled: Dataset) -> None:
@@ -46,6 +85,16 @@ def check_alike(labelled: Dataset, unlabelled: Dataset) -> None:
         )
     if labelled.name not in DATASETS:
         load("tasks.data.videos:check_alike")(labelled, unlabelled)
+
+
+def check_same_flow(first: Dataset, other: Dataset) -> None:
+    """See that stores of percepts of one set, one for each split, are made alike but for the split.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    if first != other:
+        load("tasks.data.videos:check_same_flow")(first, other)
 
 
 def indexed_set(name: str) -> Index:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from configs.cells import Shots, classifier, pretraining, regression, subset_of
-from configs.data import check_alike, find_dataset, texts
+from configs.data import check_alike, find_dataset, find_labelled, notes_on_pretraining, texts
 from configs.experiment import Experiment
 from configs.scales import (
     FinetuneBatch,
@@ -155,8 +155,13 @@ def fig12(
     cells: list[Cell] = []
     notes: list[str] = []
     chance: dict[str, float] = {}
-    for data in _datasets(dataset, percepts):
-        unlabelled = find_dataset(pretrain_on, pretrain_percepts) if pretrain_on else data
+    by_scale = scale if splits is None else ""
+    for data in _datasets(dataset, percepts, sizes.splits, by_scale):
+        unlabelled = (
+            find_dataset(pretrain_on, pretrain_percepts, "pretrain_percepts")
+            if pretrain_on
+            else data
+        )
         check_alike(data, unlabelled)
         start = pretraining(unlabelled, spec, sizes, future_frames=future_frames)
         for split in sizes.splits:
@@ -171,6 +176,8 @@ def fig12(
                         cells.append(classifier(subset, spec, sizes, dropout=dropout, start=needed))
         chance[data.name] = 100.0 / len(data.classes)
         notes += [*data.notes, *(unlabelled.notes if unlabelled != data else ())]
+        if "pretrained" in methods:
+            notes += notes_on_pretraining(data, unlabelled)
     if "pretrained" in methods:
         notes.append(ONE_PRETRAINING)
     return Experiment(
@@ -182,14 +189,19 @@ def fig12(
     )
 
 
-def _datasets(names: Sequence[str], percepts: Sequence[str]) -> list[Dataset]:
+def _datasets(
+    names: Sequence[str], percepts: Sequence[str], splits: Sequence[int], by_scale: str
+) -> list[Dataset]:
     """The datasets, each with its store."""
     if len(percepts) not in (0, 1, len(names)):
         raise ValueError(
             f"percepts={','.join(percepts)}: name one store for all, or one for each of dataset={','.join(names)}"
         )
     stores = percepts if len(percepts) == len(names) else [*percepts, ""][:1] * len(names)
-    return [find_dataset(name, store) for name, store in zip(names, stores, strict=True)]
+    return [
+        find_labelled(name, store, "percepts", splits, by_scale=by_scale)
+        for name, store in zip(names, stores, strict=True)
+    ]
 
 
 def _shots(data: Dataset, splits: Sequence[int], scale: ScaleName) -> tuple[Shots, ...]:

@@ -49,6 +49,10 @@ def percepts(
     ] = "brox",
     flow_fields: Annotated[int, "fields of flow seen at once (paper: 1 and 10)"] = 1,
     flow_bound: Annotated[float, "pixels of motion that 8 bits reach to; more is clipped"] = 20.0,
+    subtract_mean: Annotated[
+        bool | None,
+        "take each field's mean from it; none: if the file of weights says so (weights from elsewhere say nothing: not)",
+    ] = None,
     precision: Annotated[
         Precision, "numbers in which the convnet computes; the 16-bit ones are for GPUs"
     ] = "float32",
@@ -70,6 +74,7 @@ def percepts(
         flow_method: how flow is found.
         flow_fields: fields of flow seen at once.
         flow_bound: pixels of motion that 8 bits reach to.
+        subtract_mean: whether each field of flow loses its mean.
         precision: numbers in which the convnet computes.
         shard_frames: frames of a shard.
         net: a convnet of your own (`tasks.convnets.own_convnet`) in place of those by name, for Python callers.
@@ -81,7 +86,8 @@ def percepts(
     flow = None
     if stream == "flow":
         asked = FlowSpec(method=flow_method, bound=flow_bound, length=flow_fields)
-        flow = _as_trained(asked, weights, (rows, columns))
+        of_net = str(net.weights) if net is not None and net.weights is not None else weights
+        flow = _as_trained(asked, subtract_mean, of_net, (rows, columns))
     spec = net or _spec(convnet, weights, layer, preprocessing, side, (rows, columns), flow)
     recipe = Recipe(
         set_name=dataset,
@@ -104,27 +110,34 @@ def percepts(
     )
 
 
-def _as_trained(asked: FlowSpec, weights: str, size: tuple[int, int]) -> FlowSpec:
-    """The flow to make for weights: as asked, its mean taken from it if that was done when they were trained.
+def _as_trained(
+    asked: FlowSpec, mean: bool | None, weights: str, size: tuple[int, int]
+) -> FlowSpec:
+    """The flow to make for weights: as asked, its mean taken from it as was done when they were trained.
 
     Raises:
         ValueError: when the file of weights says that they were trained on other flow than was asked for.
     """
     told = told_by(Path(weights).expanduser()) if weights else None
     if told is None or told.flow is None:
-        return asked
+        return replace(asked, subtract_mean=bool(mean))
     seen = told.flow
-    for knob, trained, wanted in (
-        ("flow_method", seen.method, asked.method),
-        ("flow_bound", seen.bound, asked.bound),
-        ("flow_fields", seen.length, asked.length),
-        ("rows", seen.size[0], size[0]),
-        ("columns", seen.size[1], size[1]),
-    ):
-        if trained != wanted:
-            raise ValueError(
-                f"{knob}={wanted}, but the weights {weights} were trained on flow with {knob}={trained}: set that"
-            )
+    differing = [
+        f"{knob}={trained}"
+        for knob, trained, wanted in (
+            ("flow_method", seen.method, asked.method),
+            ("flow_bound", seen.bound, asked.bound),
+            ("flow_fields", seen.length, asked.length),
+            ("rows", seen.size[0], size[0]),
+            ("columns", seen.size[1], size[1]),
+            ("subtract_mean", seen.subtract_mean, mean),
+        )
+        if trained != wanted and wanted is not None
+    ]
+    if differing:
+        raise ValueError(
+            f"the weights {weights} were trained on other flow than is asked for: add --set {' --set '.join(differing)}"
+        )
     return replace(asked, subtract_mean=seen.subtract_mean)
 
 

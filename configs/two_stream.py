@@ -11,7 +11,14 @@ from functools import lru_cache
 from typing import Annotated, Literal, NamedTuple
 
 from configs.cells import Shots, classifier, pretraining, subset_of
-from configs.data import check_alike, find_dataset, texts
+from configs.data import (
+    check_alike,
+    check_same_flow,
+    find_dataset,
+    find_labelled,
+    notes_on_pretraining,
+    texts,
+)
 from configs.experiment import Experiment
 from configs.scales import (
     FinetuneBatch,
@@ -67,7 +74,9 @@ def two_stream(
     ] = ("flow",),
     pretrain_on: Annotated[str, "unlabelled videos to pretrain on; empty: the same dataset"] = "",
     pretrain_rgb: Annotated[str, "the store of RGB percepts of pretrain_on"] = "rgb",
-    pretrain_flow: Annotated[str, "the store of flow percepts of pretrain_on"] = "flow",
+    pretrain_flow: Annotated[
+        tuple[str, ...], "the stores of flow percepts of pretrain_on, as many as of flow"
+    ] = ("flow",),
     scale: ScaleKnob = "demo",
     methods: Annotated[tuple[Method, ...], "from random weights, or pretrained"] = (
         "lstm",
@@ -102,7 +111,7 @@ def two_stream(
             percepts of the temporal stream need one for each.
         pretrain_on: unlabelled videos; empty for the same dataset.
         pretrain_rgb: the store of RGB percepts of pretrain_on.
-        pretrain_flow: the store of flow percepts of pretrain_on.
+        pretrain_flow: the stores of flow percepts of pretrain_on.
         scale: sizes of all that is not set by itself.
         methods: from random weights, or pretrained.
         shots: labelled videos per class.
@@ -148,39 +157,49 @@ def two_stream(
             raise ValueError(
                 f"{name}={','.join(map(str, given))}: name at least one, and each once"
             )
-    flow = texts(flow)
-    if len(flow) not in (1, len(sizes.splits)):
-        raise ValueError(
-            f"flow={','.join(flow)}: name one store for all splits, or one for each of splits={','.join(map(str, sizes.splits))}"
-        )
+    flow, pretrain_flow = texts(flow), texts(pretrain_flow)
+    for name, stores in (("flow", flow), ("pretrain_flow", pretrain_flow)):
+        if len(stores) not in (1, len(sizes.splits)):
+            raise ValueError(
+                f"{name}={','.join(stores)}: name one store for all splits, or one for each of "
+                f"splits={','.join(map(str, sizes.splits))}"
+            )
+    by_scale = scale if splits is None else ""
     notes: list[str] = []
 
     @lru_cache
-    def stream(suffix: str, store: str) -> _Stream:
-        other, width, block = (
-            (pretrain_rgb, sizes.units, 16)
-            if suffix == RGB
-            else (pretrain_flow, flow_units, flow_block)
-        )
-        data = find_dataset(dataset, store)
-        if data.stream.startswith("flow") != (suffix == FLOW):
-            wanted = "flow" if suffix == FLOW else "rgb"
+    def stream(suffix: str, store: str, other: str, split: int | None) -> _Stream:
+        of_flow = suffix == FLOW
+        knob = "flow" if of_flow else "rgb"
+        asked = sizes.splits if split is None else (split,)
+        data = find_labelled(dataset, store, knob, asked, by_scale=by_scale)
+        if data.stream.startswith("flow") != of_flow:
             raise ValueError(
-                f"{wanted}={store}: these percepts of {dataset} are of the {data.stream} stream, name a store of {wanted}"
+                f"{knob}={store}: these percepts of {dataset} are of the {data.stream} stream, name a store of {knob}"
             )
-        unlabelled = find_dataset(pretrain_on, other) if pretrain_on else data
+        unlabelled = find_dataset(pretrain_on, other, f"pretrain_{knob}") if pretrain_on else data
         check_alike(data, unlabelled)
-        encoder = LSTM(units=width, layers=sizes.layers)
+        encoder = LSTM(units=flow_units if of_flow else sizes.units, layers=sizes.layers)
+        block = flow_block if of_flow else 16
         start = pretraining(
             unlabelled, encoder, sizes, future_frames=future_frames, input_frames=block
         )
         notes.extend([*data.notes, *(unlabelled.notes if unlabelled != data else ())])
+        if "pretrained" in methods:
+            notes.extend(notes_on_pretraining(data, unlabelled))
         return _Stream(suffix, data, encoder, block, start)
 
     cells = []
     for place, split in enumerate(sizes.splits):
-        of_flow = flow[place] if len(flow) > 1 else flow[0]
-        streams = stream(RGB, rgb), stream(FLOW, of_flow)
+        own = place if len(flow) > 1 else 0, place if len(pretrain_flow) > 1 else 0
+        only = split if len(flow) > 1 else None
+        streams = (
+            stream(RGB, rgb, pretrain_rgb, None),
+            stream(FLOW, flow[own[0]], pretrain_flow[own[1]], only),
+        )
+        if place == 0:
+            first_flow = streams[1].data
+        check_same_flow(first_flow, streams[1].data)
         for many in shots:
             for resample in range(resamples):
                 for method in methods:
@@ -203,7 +222,7 @@ def two_stream(
                         label=pair[0].label.removesuffix(RGB) + BOTH,
                     )
                     cells += [*pair, both]
-    data = stream(RGB, rgb).data
+    data = stream(RGB, rgb, pretrain_rgb, None).data
     notes.append(
         f"Fusion: {rgb_weight:.3g} of RGB's probabilities and {1 - rgb_weight:.3g} of flow's, joined by video id; the weights were "
         "fixed beforehand."

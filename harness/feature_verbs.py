@@ -308,7 +308,7 @@ def export_features(name: str, percepts: str, folder: Path) -> None:
 
         folder = folder.expanduser()
         try:
-            found = video_percepts(name, percepts)
+            found = video_percepts(name, percepts, "--percepts")
             index = read(name)
             videos = [(each.id, each.label) for each in index.videos if each.label is not None]
             if len(videos) < len(index.videos):

@@ -381,6 +381,7 @@ def own_convnet(
     Raises:
         ValueError: when the source of `factory` or the file cannot be read.
     """
+    told = None if weights is None else told_by(Path(weights))
     return ConvnetSpec(
         name=factory.__name__,
         layer="output",
@@ -389,6 +390,7 @@ def own_convnet(
         weights_sha256="" if weights is None else _sha256_of(Path(weights)),
         arguments=tuple(sorted(arguments.items())),
         code=code_identity(factory, "convnet"),
+        trained_on=None if told is None else told.labels,
         weights=None if weights is None else Path(weights),
         factory=factory,
     )

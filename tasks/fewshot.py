@@ -114,6 +114,8 @@ class FewShot:
             "units": self.encoder.units,
             "layers": self.encoder.layers,
             "dropout": self.dropout,
+            "block": self.block,
+            "stride": self.stride,
             "steps": self.schedule.steps,
             "batch_size": self.schedule.batch_size,
             "learning_rate": self.schedule.learning_rate,

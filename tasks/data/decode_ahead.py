@@ -64,7 +64,10 @@ def decoded(
         for number in range(processes):
             lane, sink = context.Pipe(duplex=False)
             worker = context.Process(
-                target=_decode_all, args=(paths[number::processes], size, sink), daemon=True
+                target=_decode_all,
+                args=(paths[number::processes], size, sink),
+                name=f"decoder {number}",
+                daemon=True,
             )
             lanes.append(lane)
             worker.start()

@@ -149,12 +149,14 @@ def _stores(set_name: str) -> tuple[dict[str, StorePlan], dict[str, str]]:
     return found, damaged
 
 
-def video_percepts(set_name: str, percepts: str = "") -> VideoPercepts:
+def video_percepts(set_name: str, percepts: str = "", knob: str = "percepts") -> VideoPercepts:
     """A set of indexed videos with percepts that were extracted.
 
     Args:
         set_name: the set's name.
         percepts: the store, by the first letters of its folder's name (such as "rgb-vgg16"); empty if there is one only.
+            Among several, those of videos that the set does not hold any more, and those without all shards, do not count.
+        knob: what the user sets to name a store, for messages.
 
     Raises:
         ValueError: when the set was never indexed, or has no such store, or more than one; the sentence names them.
@@ -170,10 +172,13 @@ def video_percepts(set_name: str, percepts: str = "") -> VideoPercepts:
             f"{set_name} has no percepts yet: make them with `harness run percepts --set dataset={set_name} --set "
             "convnet=... --set weights=FILE`"
         )
+    if len(found) > 1:
+        found = [name for name in found if _is_usable(index, name, known[name])] or found
     if len(found) != 1:
-        what = "is not among" if not found else "could be any of"
+        what = "is not among the" if not found else "could be any of these"
         raise ValueError(
-            f"percepts={percepts!r} {what} those of {set_name}: name one with --set percepts=... ({', '.join(found or known)})"
+            f"{knob}={percepts!r} {what} percepts of {set_name}: {', '.join(found or known)}; set {knob} to the first letters of "
+            "one"
         )
     plan = known[found[0]]
     wrong = misplaced(index, found[0], plan)
@@ -192,6 +197,12 @@ def video_percepts(set_name: str, percepts: str = "") -> VideoPercepts:
         percepts=plan.identity,
         frame_size=plan.frame_size,
         place=found[0],
+    )
+
+
+def _is_usable(index: Index, place: str, plan: StorePlan) -> bool:
+    return not misplaced(index, place, plan) and not shards_missing(
+        _folder(index.name, place), plan
     )
 
 
@@ -248,7 +259,32 @@ def check_alike(labelled: VideoPercepts, unlabelled: VideoPercepts) -> None:
     if differing:
         raise ValueError(
             f"the percepts of {unlabelled.set_name} are not made like those of {labelled.set_name}: {', '.join(sorted(differing))} "
-            "differ; extract both in one way, or name others with pretrain_percepts=..."
+            "differ; extract both in one way, or name other stores"
+        )
+
+
+def check_same_flow(first: VideoPercepts, other: VideoPercepts) -> None:
+    """See that two stores of a set, one for each split, differ in nothing but whose labels their net has seen.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+
+    def made_of(each: VideoPercepts) -> Mapping[str, JSON]:
+        found = dict(read_plan(_folder(each.set_name, each.place)).made_of)
+        found.pop("shard_frames", None)
+        match found.get("convnet"):
+            case dict(convnet):
+                apart = ("weights_sha256", "trained_on")
+                found["convnet"] = {n: each for n, each in convnet.items() if n not in apart}
+        return found
+
+    one, two = made_of(first), made_of(other)
+    differing = sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
+    if differing:
+        raise ValueError(
+            f"{first.place} and {other.place} of {first.set_name} are not made alike ({', '.join(differing)} differ): one row of a table "
+            "needs one kind of flow in all splits"
         )
 
 

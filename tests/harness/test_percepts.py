@@ -290,7 +290,7 @@ def test_two_streams_refuse_a_store_of_the_other_stream_and_no_weight(mine: Path
         ({"rgb": "flow"}, "rgb=flow: these percepts of mine are of the flow1 stream"),
         ({"flow": "rgb"}, "flow=rgb: these percepts of mine are of the rgb stream"),
         ({"rgb_weight": 1.5}, "rgb_weight=1.5: it lies between 0 and 1"),
-        ({"flow": "flow10"}, "percepts='flow10' is not among those of mine"),
+        ({"flow": "flow10"}, "flow='flow10' is not among the percepts of mine"),
         (
             {"flow": "flow,flow,flow"},
             "name one store for all splits, or one for each of splits=1,2",
@@ -301,6 +301,51 @@ def test_two_streams_refuse_a_store_of_the_other_stream_and_no_weight(mine: Path
         refused = invoke("run", "two_stream", *words, "--workdir", str(mine / "w"), "--dry-run")
         assert refused.exit_code == 2
         assert sentence in refused.stderr
+
+
+def test_splits_on_unlike_flow_are_no_row_of_a_table(mine: Path) -> None:
+    extract(mine)
+    for fields in (1, 2):
+        extract(mine, stream="flow", flow_method="dis", flow_fields=fields)
+    words = sets({**TWO_STREAM, "flow": "flow1,flow2"})
+    refused = invoke("run", "two_stream", *words, "--workdir", str(mine / "w"), "--dry-run")
+    assert refused.exit_code == 2
+    assert "are not made alike (convnet, flow, stream differ)" in refused.stderr
+
+
+def test_what_cannot_be_tested_on_is_told_with_the_way_out(mine: Path) -> None:
+    extract(mine)
+    invoke("data", "index", "more", "--videos", str(mine / "videos/a"), "--unlabelled", "--jobs", "1")  # fmt: skip
+    extract(mine, dataset="more")
+    knobs = {name: value for name, value in FIG12.items() if name != "dataset"}
+    for changes, sentence in (
+        ({"dataset": "more"}, "more has no labels and no splits: it can be pretrained on (pretrain_on=more)"),
+        ({"dataset": "mine", "scale": "paper"}, "scale=paper takes splits 1,2,3, and mine has 1,2: add --set splits=1,2"),
+        ({"dataset": "mine", "splits": 3}, "split 3 of mine does not exist: choose from 1, 2"),
+        ({"dataset": "mine", "pretrain_on": "more", "pretrain_percepts": "flow"}, "pretrain_percepts='flow' is not among"),
+    ):  # fmt: skip
+        words = sets({**knobs, **changes})
+        refused = invoke("run", "fig12", *words, "--workdir", str(mine / "w"), "--dry-run")
+        assert refused.exit_code == 2
+        assert sentence in refused.stderr
+
+
+def test_a_store_of_other_videos_or_without_its_shards_is_no_candidate(mine: Path) -> None:
+    extract(mine)
+    (whole,) = stores(mine)
+    extract(mine, side=4)
+    other = next(folder for folder in stores(mine) if folder != whole)
+    assert "could be any of" in invoke("run", "fig12", *sets(FIG12), "--dry-run").stderr
+    next(other.glob("shard-*")).unlink()
+    assert video_percepts("mine").place == whole.name
+
+
+def test_a_report_says_when_the_tested_videos_were_pretrained_on(mine: Path) -> None:
+    extract(mine)
+    said = "Pretraining saw all videos of mine, those of the test lists too, without their labels."
+    assert said in fig12(dataset="mine", shots=(1,), splits=(1,)).notes
+    assert said not in fig12(dataset="mine", shots=(1,), methods=("lstm",)).notes
+    assert not any("saw all videos" in note for note in fig12().notes)
 
 
 def test_a_figure_of_two_sets_has_a_panel_each_and_shots_that_fit(mine: Path) -> None:

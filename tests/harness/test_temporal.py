@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from click.testing import Result
 
+from models.convnets import CNNM2048
 from reports.evidence import Evidence
 from reports.tables import MISSING
 from reports.temporal_stream import draw
+from tasks.convnets import own_convnet
 from tasks.data.features import FeatureStore
 from tasks.data.flow_videos import video_flow
 from tasks.data.videos import video_percepts
@@ -114,14 +116,29 @@ def test_clips_become_flow_a_trained_net_and_percepts(moves: Path) -> None:
     weights = moves / "work" / lines[0]["weights"]
     settings = {**FLOW, "stream": "flow", "flow_fields": 2, "convnet": "cnn_m_2048", "weights": weights}  # fmt: skip
     for changes, sentence in (
-        ({"flow_method": "brox"}, "flow_method=brox, but the weights"),
-        ({"flow_bound": 10}, "trained on flow with flow_bound=20.0: set that"),
-        ({"flow_fields": 1}, "trained on flow with flow_fields=2: set that"),
-        ({"rows": 240}, f"trained on flow with rows={SIZE[0]}: set that"),
+        ({"flow_method": "brox"}, "add --set flow_method=dis\n"),
+        ({"flow_bound": 10}, "add --set flow_bound=20.0\n"),
+        ({"flow_fields": 1, "rows": 240}, f"add --set flow_fields=2 --set rows={SIZE[0]}\n"),
+        ({"subtract_mean": False}, "add --set subtract_mean=True\n"),
     ):
         refused = run("percepts", moves, {**settings, **changes})
         assert refused.exit_code == 2
         assert sentence in refused.stderr
+    # Whoever builds the net himself from the same file is told the same.
+    own = own_convnet(CNNM2048, feature_size=4096, preprocessing="flow", weights=weights)
+    assert own.trained_on is not None
+    assert own.trained_on.split == 1
+    with pytest.raises(
+        ValueError, match="trained on other flow than is asked for: add --set flow_fields=2"
+    ):
+        percepts_of(
+            dataset="moves",
+            stream="flow",
+            flow_method="dis",
+            rows=SIZE[0],
+            columns=SIZE[1],
+            net=own,
+        )
     refused = run("percepts", moves, {"dataset": "moves", "convnet": "cnn_m_2048", "weights": weights})  # fmt: skip
     assert "take 4 channels (2 fields of flow), and 3 channels (RGB) were asked for" in refused.stderr  # fmt: skip
 
