@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 
+from configs.percepts import percepts as percepts_of
 from models.convnets import CNNM2048
 from reports.evidence import Evidence
 from reports.tables import MISSING
