@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tasks.cell import Cell, canonical
 from tasks.data.decode_ahead import decoded
-from tasks.data.feature_plan import StorePlan
+from tasks.data.feature_plan import NAME, StorePlan
 from tasks.data.feature_shards import is_whole, layout_of, write_shard
+from tasks.data.features import plan_problem
 from tasks.data.flow import Quantised
 from tasks.data.flow_videos import FOLDER
 from tasks.data.index import read
@@ -171,8 +172,17 @@ class FlowFields:
         """Nothing beyond the cell itself: the shard lies in the store."""
         return {}
 
+    def ready(self) -> None:
+        """See that nothing else lies where the store is to be."""
+        problem = plan_problem(self.recipe.folder, self.recipe.plan)
+        if problem and (self.recipe.folder / NAME).exists():
+            raise ValueError(problem)
+
     def lost(self) -> str:
-        """Why an accepted result does not count any more: its shard may have been removed from the store."""
+        """Why an accepted result does not count any more: its store or its shard may have been removed or damaged."""
+        problem = plan_problem(self.recipe.folder, self.recipe.plan)
+        if problem:
+            return problem
         layout = layout_of(self.recipe.folder, self.recipe.plan, self.shard)
         return "" if is_whole(layout) else f"{layout.path} is not there any more, or not whole"
 

@@ -63,6 +63,8 @@ class ShardLayout:
     """From the last checksum to the first tensor."""
     starts: tuple[int, ...]
     """Bytes from the file's beginning to each tensor, and to the file's end."""
+    again: str
+    """The way out where the shard is damaged, as the end of a sentence."""
 
     @property
     def size(self) -> int:
@@ -85,12 +87,11 @@ class ShardLayout:
             found = self.path.stat()
         except FileNotFoundError:
             raise StoreIncomplete(
-                f"{self.path} is missing: extract shard {self.number} of its store"
+                f"{self.path} is missing: {self.again.removesuffix(' again')}"
             ) from None
         if not stat.S_ISREG(found.st_mode) or found.st_size != self.size:
             raise StoreDamaged(
-                f"{self.path} has {found.st_size} bytes, but this shard has {self.size}: "
-                f"extract shard {self.number} again",
+                f"{self.path} has {found.st_size} bytes, but this shard has {self.size}: {self.again}",
                 (self.number,),
             )
         handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -103,7 +104,7 @@ class ShardLayout:
             os.close(handle)
             raise StoreDamaged(
                 f"{self.path} has not the header that this store gives it (altered, or a shard of other features): "
-                f"extract shard {self.number} again",
+                f"{self.again}",
                 (self.number,),
             )
         return handle
@@ -150,7 +151,14 @@ def layout_of(folder: Path, plan: StorePlan, number: int) -> ShardLayout:
         before_crcs=(length + padding).to_bytes(8, "little") + opening.encode(),
         after_crcs=closing.encode() + b" " * padding,
         starts=(first, *(first + end for end in ends)),
+        again=_again(plan, number),
     )
+
+
+def _again(plan: StorePlan, number: int) -> str:
+    if plan.made_of.get("stream") == "flow":
+        return f"make shard {number} with `harness run flow --set dataset={plan.made_of.get('set_name')}` again"
+    return f"extract shard {number} again"
 
 
 def is_whole(layout: ShardLayout) -> bool:
@@ -318,7 +326,7 @@ def damaged_clips(layout: ShardLayout) -> list[str]:
         digits = head[start : start + CRC_DIGITS * len(layout.clips)]
         if head != layout.before_crcs + digits + layout.after_crcs:
             raise StoreDamaged(
-                f"the header of {layout.path} was altered: delete the file and extract shard {layout.number} again",
+                f"the header of {layout.path} was altered: delete the file and {layout.again}",
                 (layout.number,),
             )
         return [

@@ -10,10 +10,11 @@ import torch
 from safetensors.numpy import load_file
 
 from tasks.data import decode
-from tasks.data.feature_plan import StorePlan
+from tasks.data.feature_plan import StoreDamaged, StorePlan
 from tasks.data.feature_shards import shard_path, write_shard
 from tasks.data.features import FeatureStore
 from tasks.data.flow import Quantised, flow_of
+from tasks.data.flow_videos import video_flow
 from tasks.data.index import Index, IndexedVideo, read
 from tasks.data.root import folder_of
 from tasks.flow_fields import FlowFields, FlowRecipe
@@ -137,8 +138,35 @@ def test_a_shard_is_made_to_the_same_bytes_and_missed_when_it_is_lost(recipe: Fl
     assert task.lost() == ""
     path.write_bytes(before[:-1])
     assert "not there any more, or not whole" in task.lost()
+    with pytest.raises(StoreDamaged, match=r"make shard 0 with `harness run flow --set dataset=mine` again"):  # fmt: skip
+        FeatureStore.open(recipe.folder)
     task.predict(task.build(0, ()), 0)
     assert path.read_bytes() == before
+
+
+def test_a_store_without_its_description_is_lost_and_a_damaged_one_is_refused(
+    recipe: FlowRecipe,
+) -> None:
+    task = FlowFields(recipe=recipe, shard=0)
+    task.ready()  # nothing is there yet
+    make(recipe)
+    task.ready()
+    told = recipe.folder / "store.json"
+    content = told.read_bytes()
+    told.unlink()
+    assert "there is no store.json" in task.lost()
+    task.ready()
+    told.write_bytes(content[:-9])
+    assert "was cut short or altered" in task.lost()
+    with pytest.raises(ValueError, match="delete this file and make the store again"):
+        task.ready()
+    with pytest.raises(ValueError, match=r"was cut short or altered.*`harness run flow --set dataset=mine`"):  # fmt: skip
+        video_flow("mine")
+    other = replace(recipe, bound=4.0)
+    make(other)
+    assert video_flow("mine").bound == 4.0  # one that can be read is enough
+    with pytest.raises(ValueError, match="was cut short or altered"):
+        video_flow("mine", "dis-3px")
 
 
 def test_whatever_alters_a_byte_alters_the_store_and_its_name(recipe: FlowRecipe) -> None:
