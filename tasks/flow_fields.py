@@ -10,7 +10,7 @@ Shapes: T frames, N of them in one piece, Y and X pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -227,22 +227,27 @@ class FlowFields:
         files = [index.file_of(video) for video, _ in videos]
         at_bound: list[int] = []
 
-        def levels() -> Iterator[tuple[str, np.ndarray]]:
+        def levels() -> Iterator[tuple[str, Iterator[np.ndarray]]]:
             shown = decoded(files, recipe.size, processes=DECODERS.get(device.partition(":")[0], 0))
             for (video, num_frames), path, frames in zip(videos, files, shown, strict=True):
-                levels_TD = np.empty((num_frames, plan.frame_size), dtype=np.uint8)
-                there = 0
-                for piece_N2YX in fields(frames, recipe.method, recipe.bound, device=device):
-                    room_ND = levels_TD[there : there + len(piece_N2YX)]
-                    room_ND[:] = piece_N2YX.reshape(len(piece_N2YX), -1)[: len(room_ND)]
-                    there += len(piece_N2YX)
-                if there != num_frames:
-                    raise ValueError(
-                        f"the video {path} has {there} frames, and {num_frames} when it was indexed: index "
-                        f"{recipe.set_name} again"
-                    )
-                at_bound.append(int(((levels_TD == 1) | (levels_TD == 255)).sum()))
-                yield video, levels_TD
+                yield video, pieces(num_frames, path, frames)
+
+        def pieces(
+            num_frames: int, path: Path, frames: Iterable[np.ndarray]
+        ) -> Iterator[np.ndarray]:
+            there = clipped = 0
+            for piece_N2YX in fields(frames, recipe.method, recipe.bound, device=device):
+                piece_ND = piece_N2YX.reshape(len(piece_N2YX), -1)[: max(0, num_frames - there)]
+                there += len(piece_N2YX)
+                for bound in (1, 255):
+                    clipped += int(np.count_nonzero(piece_ND == bound))
+                yield piece_ND
+            if there != num_frames:
+                raise ValueError(
+                    f"the video {path} has {there} frames, and {num_frames} when it was indexed: index "
+                    f"{recipe.set_name} again"
+                )
+            at_bound.append(clipped)
 
         write_shard(recipe.folder, plan, self.shard, levels())
         return {

@@ -20,6 +20,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.data.feature_pieces import Features
 from tasks.data.feature_plan import (
     NAME,
     StoreDamaged,
@@ -30,7 +31,6 @@ from tasks.data.feature_plan import (
     read_plan,
 )
 from tasks.data.feature_shards import (
-    Features,
     ShardLayout,
     ShardWritten,
     damaged_clips,

@@ -1,6 +1,8 @@
 """Stored flow: what is kept is what frames give, to the last byte, and what is read from it is the flow stream."""
 
 import json
+import tracemalloc
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from tasks import flow_fields
 from tasks.data import decode
 from tasks.data.feature_plan import StoreDamaged, StorePlan
 from tasks.data.feature_shards import shard_path, write_shard
@@ -167,6 +170,30 @@ def test_a_store_without_its_description_is_lost_and_a_damaged_one_is_refused(
     assert video_flow("mine").bound == 4.0  # one that can be read is enough
     with pytest.raises(ValueError, match="was cut short or altered"):
         video_flow("mine", "dis-3px")
+
+
+def test_memory_does_not_grow_with_the_length_of_a_video(
+    recipe: FlowRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = replace(recipe, size=(240, 320), shard_frames=37)
+    frame_bytes = 2 * 240 * 320
+
+    def piecewise(*_: object, **__: object) -> Iterator[np.ndarray]:
+        for number in range(37):
+            yield np.full((1, 2, 240, 320), 128 if number % 2 else 255, np.uint8)
+
+    monkeypatch.setattr(flow_fields, "fields", piecewise)
+    (shard,) = [k for k, each in enumerate(large.plan.shards) if each == (("long", 37),)]
+    task = FlowFields(recipe=large, shard=shard)
+    model = task.build(0, ())
+    tracemalloc.start()
+    try:
+        predictions = task.predict(model, 0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 15 * frame_bytes
+    assert predictions["at_bound"].tolist() == [19 * frame_bytes]
 
 
 def test_whatever_alters_a_byte_alters_the_store_and_its_name(recipe: FlowRecipe) -> None:
