@@ -224,7 +224,7 @@ class FlowFields:
         videos = plan.shards[self.shard]
         # The index as it is now: a set that was moved has the same videos elsewhere.
         index = read(recipe.set_name)
-        files = [index.file_of(video) for video, _ in videos]
+        files = [index.whole_file_of(video) for video, _ in videos]
         at_bound: list[int] = []
 
         def levels() -> Iterator[tuple[str, Iterator[np.ndarray]]]:

@@ -4,6 +4,7 @@ import json
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FlowRecipe:
         videos.append(
             IndexedVideo(
                 id=name, path=path.name, label=None, group="", num_frames=length, fps=25, height=60, width=64,
-                bytes=path.stat().st_size, sha256=f"{number:064x}",
+                bytes=path.stat().st_size, sha256=sha256(path.read_bytes()).hexdigest(),
             )
         )  # fmt: skip
     index = Index(
@@ -270,7 +271,11 @@ def test_a_video_that_is_gone_or_was_replaced_is_named(recipe: FlowRecipe) -> No
     path = Path(read("mine").videos_dir) / "two.avi"
     (shard,) = [k for k, each in enumerate(recipe.plan.shards) if ("two", 2) in each]
     task = FlowFields(recipe=recipe, shard=shard)
-    path.write_bytes(path.read_bytes() + b"\0")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"two\.avi has another checksum than when it was indexed"):
+        task.predict(task.build(0, ()), 0)
+    path.write_bytes(content + b"\0")
     with pytest.raises(ValueError, match="when it was indexed: index mine again"):
         task.predict(task.build(0, ()), 0)
     path.unlink()
