@@ -48,7 +48,12 @@ def stale(plan: Plan, workdir: Workdir) -> dict[str, str]:
     """
     found = dict(plan.damaged)
     known = {cell.short for cell in plan.cells}
-    asked = {_question(type(c.task).__name__, c.task.values(), c.seed): c for c in plan.todo}
+    asked = {
+        _question(type(cell.task).__name__, cell.task.values(), cell.seed): cell
+        for cell in plan.todo
+        if cell.key
+        not in found  # one reason is enough, and such a task may not know its values any more
+    }
     for path in sorted(workdir.runs.glob(f"*/{result.NAME}")):
         if path.parent.name in known:
             continue
@@ -106,7 +111,7 @@ def make(experiment: Experiment, workdir: Workdir) -> Plan:
             continue
         if found is None:
             continue
-        lost = cell.task.lost()
+        lost = _lost(cell)
         if lost:
             damaged[cell.key] = f"cell {cell.short} has lost what it made: {lost}"
             continue
@@ -118,6 +123,14 @@ def make(experiment: Experiment, workdir: Workdir) -> Plan:
         else:
             done[cell.key] = found
     return Plan(cells=cells, done=done, damaged=damaged)
+
+
+def _lost(cell: Cell) -> str:
+    """Why what a cell left outside its run's folder does not count; that it cannot be known any more is a reason, too."""
+    try:
+        return cell.task.lost()
+    except ValueError as error:
+        return str(error)
 
 
 def _rests_on_another(found: result.Result, need: Cell, done: Mapping[str, result.Result]) -> bool:

@@ -10,7 +10,7 @@ Shapes: T frames, N of them in one piece, Y and X pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tasks.cell import Cell, canonical
 from tasks.data.decode_ahead import decoded
-from tasks.data.feature_plan import StorePlan
+from tasks.data.feature_plan import NAME, StorePlan
 from tasks.data.feature_shards import is_whole, layout_of, write_shard
+from tasks.data.features import plan_problem
 from tasks.data.flow import Quantised
 from tasks.data.flow_videos import FOLDER
 from tasks.data.index import read
@@ -171,8 +172,17 @@ class FlowFields:
         """Nothing beyond the cell itself: the shard lies in the store."""
         return {}
 
+    def ready(self) -> None:
+        """See that nothing else lies where the store is to be."""
+        problem = plan_problem(self.recipe.folder, self.recipe.plan)
+        if problem and (self.recipe.folder / NAME).exists():
+            raise ValueError(problem)
+
     def lost(self) -> str:
-        """Why an accepted result does not count any more: its shard may have been removed from the store."""
+        """Why an accepted result does not count any more: its store or its shard may have been removed or damaged."""
+        problem = plan_problem(self.recipe.folder, self.recipe.plan)
+        if problem:
+            return problem
         layout = layout_of(self.recipe.folder, self.recipe.plan, self.shard)
         return "" if is_whole(layout) else f"{layout.path} is not there any more, or not whole"
 
@@ -214,25 +224,30 @@ class FlowFields:
         videos = plan.shards[self.shard]
         # The index as it is now: a set that was moved has the same videos elsewhere.
         index = read(recipe.set_name)
-        files = [index.file_of(video) for video, _ in videos]
+        files = [index.whole_file_of(video) for video, _ in videos]
         at_bound: list[int] = []
 
-        def levels() -> Iterator[tuple[str, np.ndarray]]:
+        def levels() -> Iterator[tuple[str, Iterator[np.ndarray]]]:
             shown = decoded(files, recipe.size, processes=DECODERS.get(device.partition(":")[0], 0))
             for (video, num_frames), path, frames in zip(videos, files, shown, strict=True):
-                levels_TD = np.empty((num_frames, plan.frame_size), dtype=np.uint8)
-                there = 0
-                for piece_N2YX in fields(frames, recipe.method, recipe.bound, device=device):
-                    room_ND = levels_TD[there : there + len(piece_N2YX)]
-                    room_ND[:] = piece_N2YX.reshape(len(piece_N2YX), -1)[: len(room_ND)]
-                    there += len(piece_N2YX)
-                if there != num_frames:
-                    raise ValueError(
-                        f"the video {path} has {there} frames, and {num_frames} when it was indexed: index "
-                        f"{recipe.set_name} again"
-                    )
-                at_bound.append(int(((levels_TD == 1) | (levels_TD == 255)).sum()))
-                yield video, levels_TD
+                yield video, pieces(num_frames, path, frames)
+
+        def pieces(
+            num_frames: int, path: Path, frames: Iterable[np.ndarray]
+        ) -> Iterator[np.ndarray]:
+            there = clipped = 0
+            for piece_N2YX in fields(frames, recipe.method, recipe.bound, device=device):
+                piece_ND = piece_N2YX.reshape(len(piece_N2YX), -1)[: max(0, num_frames - there)]
+                there += len(piece_N2YX)
+                for bound in (1, 255):
+                    clipped += int(np.count_nonzero(piece_ND == bound))
+                yield piece_ND
+            if there != num_frames:
+                raise ValueError(
+                    f"the video {path} has {there} frames, and {num_frames} when it was indexed: index "
+                    f"{recipe.set_name} again"
+                )
+            at_bound.append(clipped)
 
         write_shard(recipe.folder, plan, self.shard, levels())
         return {

@@ -116,7 +116,7 @@ def stacked(pieces_T2YX: Iterable[np.ndarray], spec: FlowSpec) -> Iterator[np.nd
         spec: how many fields a stack has, and whether each loses its mean.
 
     Yields:
-        what `stacks` yields, bit for bit, in pieces that depend on those given.
+        what `stacks` yields of fields of the same bytes, bit for bit, in pieces that depend on those given.
     """
     quantised = Quantised(bound=spec.bound)
     waiting: list[np.ndarray] = []  # fields (2, Y, X) from the next stack's first on
@@ -137,7 +137,9 @@ def stacked(pieces_T2YX: Iterable[np.ndarray], spec: FlowSpec) -> Iterator[np.nd
 def stored_stacks(
     store: FeatureStore, video: str, spec: FlowSpec, *, at_once: int = 32
 ) -> Iterator[np.ndarray]:
-    """A video's flow stream from stored fields, as `stacks` makes it from frames, bit for bit.
+    """A video's flow stream from stored fields, as `stacks` makes it from frames.
+
+    Bit for bit so where both find flow on one kind of device: Brox's method may round otherwise on a GPU than on a CPU.
 
     Args:
         store: fields of flow, as `tasks.flow_fields` keeps them.

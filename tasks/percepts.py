@@ -237,7 +237,7 @@ class Percepts:
             if flow and kept:
                 yield from (stored_stacks(kept, video, flow, at_once=PIECE) for video, _ in videos)
                 return
-            files = [index.file_of(video) for video, _ in videos]
+            files = [index.whole_file_of(video) for video, _ in videos]
             for pieces in decoded(files, self.recipe.size, processes=_decoders(device)):
                 yield stacks(pieces, flow, device=str(device)) if flow else pieces
 
@@ -277,7 +277,7 @@ class Percepts:
 
 
 def _kept_flow(recipe: Recipe) -> FeatureStore | None:
-    """Stored flow that is bit for bit what would be computed for this recipe, if there is any."""
+    """Stored flow that is what would be computed for this recipe, if there is any: on one kind of device bit for bit."""
     flow = recipe.flow
     assert flow is not None
     return kept_flow(

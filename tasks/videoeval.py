@@ -78,6 +78,10 @@ def chunk_of(videos: Sequence[Video], chunk: int, size: int) -> Sequence[Video]:
     return videos[chunk * size : (chunk + 1) * size]
 
 
+BLOCKS_AT_ONCE = 256
+"""Blocks that are classified together: of 16 frames of 4096 numbers 67 MB, however long videos are."""
+
+
 def predict_blocks(
     dataset: Dataset,
     videos: Sequence[Video],
@@ -98,18 +102,29 @@ def predict_blocks(
         device: where `classify` computes.
 
     Returns:
-        Columns video_id, block, start, label, p0 .. p{C-1}; one row a block.
+        Columns video_id, block, start, label, p0 .. p{C-1}; one row a block. At most `BLOCKS_AT_ONCE` blocks go through
+        `classify` together.
     """
     import torch
 
-    pieces, rows = [], []
+    waiting: list[np.ndarray] = []
+    classified: list[np.ndarray] = []
+    rows = []
+
+    def classify_waiting() -> None:
+        frames_TBD = torch.from_numpy(np.stack(waiting, axis=1))
+        waiting.clear()
+        classified.append(classify(frames_TBD.to(device)).cpu().numpy())
+
     for video in videos:
         frames_TD = dataset.frames(video)
         for number, start in enumerate(block_starts(len(frames_TD), block=block, stride=stride)):
-            pieces.append(read_block(frames_TD, start, block))
+            if len(waiting) == BLOCKS_AT_ONCE:
+                classify_waiting()
+            waiting.append(read_block(frames_TD, start, block))
             rows.append((video.id, number, start, video.label))
-    frames_TBD = torch.from_numpy(np.stack(pieces, axis=1))
-    probabilities_BC = classify(frames_TBD.to(device)).cpu().numpy()
+    classify_waiting()
+    probabilities_BC = np.concatenate(classified)
     ids, numbers, starts, labels = zip(*rows, strict=True)
     table: Predictions = {
         "video_id": np.array(ids),

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.data.feature_pieces import Features, in_order
 from tasks.data.feature_plan import (
     FORMAT,
     Clip,
@@ -37,9 +38,6 @@ MAX_BUFFERS = 1024
 
 CHUNK_BYTES = 2**23
 """Read at a time where a whole shard is read."""
-
-Features = NDArray[np.floating | np.uint8]
-"""What a store takes; bytes belong to a store of bytes, floating-point numbers to any other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +61,8 @@ class ShardLayout:
     """From the last checksum to the first tensor."""
     starts: tuple[int, ...]
     """Bytes from the file's beginning to each tensor, and to the file's end."""
+    again: str
+    """The way out where the shard is damaged, as the end of a sentence."""
 
     @property
     def size(self) -> int:
@@ -85,12 +85,11 @@ class ShardLayout:
             found = self.path.stat()
         except FileNotFoundError:
             raise StoreIncomplete(
-                f"{self.path} is missing: extract shard {self.number} of its store"
+                f"{self.path} is missing: {self.again.removesuffix(' again')}"
             ) from None
         if not stat.S_ISREG(found.st_mode) or found.st_size != self.size:
             raise StoreDamaged(
-                f"{self.path} has {found.st_size} bytes, but this shard has {self.size}: "
-                f"extract shard {self.number} again",
+                f"{self.path} has {found.st_size} bytes, but this shard has {self.size}: {self.again}",
                 (self.number,),
             )
         handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -103,7 +102,7 @@ class ShardLayout:
             os.close(handle)
             raise StoreDamaged(
                 f"{self.path} has not the header that this store gives it (altered, or a shard of other features): "
-                f"extract shard {self.number} again",
+                f"{self.again}",
                 (self.number,),
             )
         return handle
@@ -150,7 +149,14 @@ def layout_of(folder: Path, plan: StorePlan, number: int) -> ShardLayout:
         before_crcs=(length + padding).to_bytes(8, "little") + opening.encode(),
         after_crcs=closing.encode() + b" " * padding,
         starts=(first, *(first + end for end in ends)),
+        again=_again(plan, number),
     )
+
+
+def _again(plan: StorePlan, number: int) -> str:
+    if plan.made_of.get("stream") == "flow":
+        return f"make shard {number} with `harness run flow --set dataset={plan.made_of.get('set_name')}` again"
+    return f"extract shard {number} again"
 
 
 def is_whole(layout: ShardLayout) -> bool:
@@ -178,9 +184,12 @@ def shards_missing(folder: Path, plan: StorePlan) -> list[int]:
 
 
 def write_shard(
-    folder: Path, plan: StorePlan, number: int, features: Iterable[tuple[str, Features]]
+    folder: Path,
+    plan: StorePlan,
+    number: int,
+    features: Iterable[tuple[str, Features | Iterable[Features]]],
 ) -> ShardWritten:
-    """Write one shard, holding one video at a time; the same features give the same bytes.
+    """Write one shard, holding one video or one piece of it at a time; the same features give the same bytes.
 
     A shard that is there is replaced. What an earlier attempt left behind when it was killed is removed.
 
@@ -189,7 +198,8 @@ def write_shard(
         plan: of the whole store.
         number: of the shard.
         features: of each of its videos, in the plan's order, the id and the features (T, D) as float16, float32 or float64;
-            as uint8 where the plan says so.
+            as uint8 where the plan says so. Instead of one array, a video may come as pieces (N, D), its frames in order: how
+            it is cut does not alter the bytes.
 
     Raises:
         ValueError: when videos are not those of the plan, a shape is wrong, or a number is NaN, infinite or
@@ -203,9 +213,12 @@ def write_shard(
         with temporary.open("w+b") as sink:
             sink.write(layout.head([0] * len(layout.clips)))
             crcs = []
-            for features_TD in _in_order(layout, plan, features):
-                crcs.append(zlib.crc32(features_TD.data))
-                sink.write(features_TD.data)
+            for pieces in in_order(number, plan, features):
+                crc = 0
+                for piece in pieces:
+                    crc = zlib.crc32(piece.data, crc)
+                    sink.write(piece.data)
+                crcs.append(crc)
             sink.seek(0)
             sink.write(layout.head(crcs))
             sink.flush()
@@ -223,65 +236,6 @@ def write_shard(
     for left_behind in folder.glob(f".{layout.path.name}.*"):
         left_behind.unlink(missing_ok=True)
     return ShardWritten(bytes=layout.size, sha256=digest)
-
-
-def _in_order(
-    layout: ShardLayout, plan: StorePlan, features: Iterable[tuple[str, Features]]
-) -> Iterable[NDArray[np.uint8]]:
-    """The bytes of each video's features, checked."""
-    expected = iter(layout.clips)
-    for video, features_TD in features:
-        clip = next(expected, None)
-        if clip is None:
-            raise ValueError(
-                f"shard {layout.number} has {len(layout.clips)} videos, but features of {video!r} came after "
-                "them: pass those of the plan, in its order"
-            )
-        if video != clip[0]:
-            raise ValueError(
-                f"features of {video!r} came where shard {layout.number} has {clip[0]!r}: "
-                "pass videos in the plan's order"
-            )
-        yield _stored(clip, features_TD, plan)
-    clip = next(expected, None)
-    if clip is not None:
-        raise ValueError(
-            f"features ended before video {clip[0]!r} of shard {layout.number}: pass all of the plan's videos"
-        )
-
-
-def _stored(clip: Clip, features_TD: Features, plan: StorePlan) -> NDArray[np.uint8]:
-    video, frames = clip
-    if features_TD.shape != (frames, plan.frame_size):
-        raise ValueError(
-            f"features of video {video} have the shape {features_TD.shape}, but the plan says "
-            f"{(frames, plan.frame_size)}: (frames, frame_size)"
-        )
-    if plan.dtype == "uint8":
-        if features_TD.dtype != np.uint8:
-            raise ValueError(
-                f"features of video {video} are {features_TD.dtype}, and the plan says uint8: turn them into bytes first"
-            )
-        return np.ascontiguousarray(features_TD).reshape(-1).view(np.uint8)
-    if features_TD.dtype.kind != "f":
-        raise ValueError(
-            f"features of video {video} are {features_TD.dtype}: pass float16, float32 or float64"
-        )
-    # The smaller of both, since a comparison is done in the features' own type.
-    limit = float(min(np.finfo(plan.dtype).max, np.finfo(features_TD.dtype.name).max))
-    # NaN is not below anything, so one comparison finds NaN, Inf and overflow.
-    good_TD = np.abs(features_TD) <= limit
-    if not good_TD.all():
-        frame, place = map(int, np.argwhere(~good_TD)[0])
-        value = float(features_TD[frame, place])
-        rule = (
-            f"beyond the {limit:g} of {plan.dtype}: plan the store with dtype float32, or scale the features"
-            if np.isfinite(value)
-            else "not a finite number: look at that frame, and at the network's arithmetic"
-        )
-        raise ValueError(f"video {video}, frame {frame}, number {place} is {value:g}, {rule}")
-    stored_TD = np.ascontiguousarray(features_TD, dtype=plan.numpy_dtype)
-    return stored_TD.reshape(-1).view(np.uint8)
 
 
 def fill(handle: int, buffers: Sequence[NDArray[np.uint8]], offset: int) -> None:
@@ -318,7 +272,7 @@ def damaged_clips(layout: ShardLayout) -> list[str]:
         digits = head[start : start + CRC_DIGITS * len(layout.clips)]
         if head != layout.before_crcs + digits + layout.after_crcs:
             raise StoreDamaged(
-                f"the header of {layout.path} was altered: delete the file and extract shard {layout.number} again",
+                f"the header of {layout.path} was altered: delete the file and {layout.again}",
                 (layout.number,),
             )
         return [

@@ -20,6 +20,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.data.feature_pieces import Features
 from tasks.data.feature_plan import (
     NAME,
     StoreDamaged,
@@ -30,7 +31,6 @@ from tasks.data.feature_plan import (
     read_plan,
 )
 from tasks.data.feature_shards import (
-    Features,
     ShardLayout,
     ShardWritten,
     damaged_clips,
@@ -284,8 +284,8 @@ class FeatureStore:
         try:
             if not is_as_written(self._layouts[number], self._handle(number), index):
                 raise StoreDamaged(
-                    f"video {video} in {path} is not what was written (its checksum differs): delete the file and extract "
-                    f"shard {number} again",
+                    f"video {video} in {path} is not what was written (its checksum differs): delete the file and "
+                    f"{self._layouts[number].again}",
                     (number,),
                 )
         except EOFError:
@@ -300,7 +300,7 @@ class FeatureStore:
 
     def _cut_short(self, number: int) -> StoreDamaged:
         return StoreDamaged(
-            f"{self._layouts[number].path} was cut short while it was read: extract shard {number} again",
+            f"{self._layouts[number].path} was cut short while it was read: {self._layouts[number].again}",
             (number,),
         )
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 from tasks.data.dataset import Video
-from tasks.data.feature_plan import StorePlan, read_plan
+from tasks.data.feature_plan import StoreError, StorePlan, read_plan
 from tasks.data.feature_shards import shards_missing
 from tasks.data.features import FeatureStore
 from tasks.data.index import read
@@ -99,20 +99,22 @@ class VideoFlow:
         return np.concatenate([levels_T2YX, held])
 
 
-def flow_stores(set_name: str) -> dict[str, StorePlan]:
-    """The stores of flow of a set that can be read, by the names of their folders."""
-    found = {}
+def flow_stores(set_name: str) -> tuple[dict[str, StorePlan], dict[str, str]]:
+    """The stores of flow of a set that can be read, and why others cannot, by the names of their folders."""
+    found, damaged = {}, {}
     for path in sorted((folder_of(set_name) / FOLDER).glob("*/store.json")):
         try:
             found[path.parent.name] = read_plan(path.parent)
-        except ValueError:
-            continue  # a store that is damaged is as good as none: it is made again
-    return found
+        except StoreError as error:
+            damaged[path.parent.name] = str(error)
+    return found, damaged
 
 
 def kept_flow(set_name: str, made_of: Mapping[str, JSON]) -> FeatureStore | None:
     """A whole store of flow that is made of these things, whatever its shards; None if there is none."""
-    for place, plan in flow_stores(set_name).items():
+    # A damaged store cannot be told from one of other flow: whoever asks computes flow instead.
+    known, _ = flow_stores(set_name)
+    for place, plan in known.items():
         folder = folder_of(set_name) / FOLDER / place
         same = all(plan.made_of.get(name) == value for name, value in made_of.items())
         if same and not shards_missing(folder, plan):
@@ -128,16 +130,19 @@ def video_flow(set_name: str, flow: str = "") -> VideoFlow:
         flow: the store, by the first letters of its folder's name (such as "brox-20px"); empty if there is one only.
 
     Raises:
-        ValueError: when the set was never indexed, or has no such store, or more than one, or the store is of other videos
-            or lacks shards; the sentence names them.
+        ValueError: when the set was never indexed, or has no such store, or more than one, or the store is damaged, of
+            other videos, or lacks shards; the sentence names them.
     """
     index = read(set_name)
-    known = flow_stores(set_name)
+    known, damaged = flow_stores(set_name)
+    found = [name for name in known if name.startswith(flow)]
+    unreadable = [name for name in damaged if name.startswith(flow)]
+    if unreadable and not found:
+        raise ValueError(f"{damaged[unreadable[0]]} (`harness run flow --set dataset={set_name}`)")
     if not known:
         raise ValueError(
             f"{set_name} has no stored flow yet: make it with `harness run flow --set dataset={set_name}`"
         )
-    found = [name for name in known if name.startswith(flow)]
     if len(found) != 1:
         what = "is not among" if not found else "could be any of"
         raise ValueError(

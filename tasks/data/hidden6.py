@@ -19,8 +19,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from tasks.data.feature_pieces import Features
 from tasks.data.feature_plan import ITEM_BYTES, Clip, StorePlan
-from tasks.data.feature_shards import Features, shards_missing, write_shard
+from tasks.data.feature_shards import shards_missing, write_shard
 from tasks.data.features import FeatureStore
 from tasks.data.labels import nfc
 from tasks.data.plain_json import JSON

@@ -104,12 +104,32 @@ class Index:
         try:
             size = path.stat().st_size
         except OSError as error:
-            raise ValueError(
-                f"the video {path} cannot be read ({error.strerror}): put it back, or index {self.name} again"
-            ) from None
+            raise _unreadable(path, error, self.name) from None
         if size != known.bytes:
             raise ValueError(
                 f"the video {path} has {size} bytes, and {known.bytes} when it was indexed: index {self.name} again"
+            )
+        return path
+
+    def whole_file_of(self, id: str) -> Path:
+        """Where a video's file lies, after it was read and its bytes are those that were indexed.
+
+        For whatever states what its results were made of: a file may be replaced by another one of its size.
+
+        Raises:
+            KeyError: when the set has no such video.
+            ValueError: when the file cannot be read, or is another one.
+        """
+        path = self.file_of(id)
+        try:
+            with path.open("rb") as source:
+                digest = hashlib.file_digest(source, "sha256").hexdigest()
+        except OSError as error:
+            raise _unreadable(path, error, self.name) from None
+        if digest != self.video(id).sha256:
+            raise ValueError(
+                f"the video {path} has another checksum than when it was indexed: put that file back, or index {self.name} "
+                "again"
             )
         return path
 
@@ -174,6 +194,12 @@ class Index:
         path = folder / FILE
         write_whole(path, _opening(body) + body + b"}\n")
         return path
+
+
+def _unreadable(path: Path, error: OSError, name: str) -> ValueError:
+    return ValueError(
+        f"the video {path} cannot be read ({error.strerror}): put it back, or index {name} again"
+    )
 
 
 _VIDEO_FIELDS = (

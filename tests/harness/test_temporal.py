@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from click.testing import Result
 
+from configs.flow import flow
 from configs.percepts import percepts as percepts_of
+from harness import plan as planning
+from harness.workdir import Workdir
 from models.convnets import CNNM2048
 from reports.evidence import Evidence
 from reports.tables import MISSING
@@ -18,7 +21,10 @@ from reports.temporal_stream import draw
 from tasks.convnets import own_convnet
 from tasks.data.features import FeatureStore
 from tasks.data.flow_videos import video_flow
+from tasks.data.index import read
+from tasks.data.root import folder_of
 from tasks.data.videos import video_percepts
+from tasks.flow_fields import _plan_of
 from tests.harness.faked import invoke
 from tests.harness.running import Harness, rows, sets
 from tests.tasks.flow_sets import SIZE, moving_thing, write_frames
@@ -202,6 +208,47 @@ def test_a_lost_shard_is_made_again_and_training_waits_for_it(moves: Path) -> No
     assert "could be any of that of moves: name one with --set flow=..." in ambiguous.stderr
     chosen = run("temporal", moves, {**TEMPORAL, "flow": "dis-10px"}, "--dry-run")
     assert "1 to run" in chosen.stdout
+
+
+def test_flow_whose_description_is_lost_or_damaged_is_named_and_made_again(moves: Path) -> None:
+    assert run("flow", moves, FLOW).exit_code == 0
+    (place,) = flow_stores(moves)
+    before = {path.name: path.read_bytes() for path in place.iterdir()}
+    told = place / "store.json"
+    told.unlink()
+    planned = run("flow", moves, FLOW, "--dry-run")
+    assert "0 done, 3 to run, 3 of them stale" in planned.stdout
+    assert "there is no store.json in" in planned.stdout
+    assert run("flow", moves, FLOW).exit_code == 0
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == before
+    told.write_bytes(before[told.name][:-20])
+    for name, settings in (("temporal", TEMPORAL), ("flow", FLOW)):
+        refused = run(name, moves, settings)
+        assert refused.exit_code == 2
+        assert f"{told} was cut short or altered" in refused.stderr
+        assert "delete this file and make the store again" in refused.stderr
+    told.unlink()
+    assert run("flow", moves, FLOW).exit_code == 0
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == before
+    assert run("temporal", moves, TEMPORAL, "--dry-run").exit_code == 0
+
+
+def test_results_on_videos_that_were_indexed_again_since_are_stale_and_no_error(
+    moves: Path,
+) -> None:
+    assert run("flow", moves, FLOW).exit_code == 0
+    asked = flow(dataset="moves", flow_method="dis", rows=SIZE[0], columns=SIZE[1], shard_frames=12)
+    workdir = Workdir(moves / "work")
+    assert not planning.make(asked, workdir).todo
+    index = read("moves")
+    first, *others = index.videos
+    replace(index, videos=(replace(first, num_frames=9), *others)).write(folder_of("moves"))
+    _plan_of.cache_clear()  # as another process, which never saw the index as it was
+    plan = planning.make(asked, workdir)
+    assert plan.damaged.keys() == {cell.key for cell in asked.cells}
+    assert not plan.done
+    for why in planning.stale(plan, workdir).values():
+        assert "has lost what it made: the videos of moves were indexed again since" in why
 
 
 def test_a_set_without_labels_or_of_small_frames_is_refused(moves: Path) -> None:

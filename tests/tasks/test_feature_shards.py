@@ -94,6 +94,62 @@ def test_no_more_than_two_videos_are_held_while_writing(tmp_path: Path) -> None:
     assert len(held) == 20
 
 
+@pytest.mark.parametrize("given_as", [np.float16, np.float64])
+def test_a_video_in_pieces_gives_the_bytes_that_it_gives_whole(
+    tmp_path: Path, plan: StorePlan, arrays: Arrays, given_as: type[np.floating]
+) -> None:
+    cuts = {1: [0], 16: [3, 3, 15], 20: [19], 29: [1, 2, 28], 33: [32, 33]}  # some pieces are empty
+    for number, clips in enumerate(plan.shards):
+        whole = write_shard(tmp_path / "whole", plan, number, [(v, arrays[v]) for v, _ in clips])
+        pieces = write_shard(
+            tmp_path / "pieces",
+            plan,
+            number,
+            ((v, iter(np.split(arrays[v].astype(given_as), cuts[n]))) for v, n in clips),
+        )
+        assert whole == pieces
+    with FeatureStore.open(tmp_path / "pieces", expect=plan.identity) as store:
+        store.verify()
+
+
+def test_no_more_than_two_pieces_of_a_video_are_held_while_writing(tmp_path: Path) -> None:
+    plan = StorePlan.cut({}, [("v", 50)], 4, shards=1)
+    held: list[weakref.ref[object]] = []
+
+    def pieces() -> Iterator[NDArray[np.floating]]:
+        for _ in range(10):
+            piece_ND = np.ones((5, 4), np.float16)
+            held.append(weakref.ref(piece_ND))
+            assert sum(each() is not None for each in held) <= 2
+            yield piece_ND
+
+    write_shard(tmp_path, plan, 0, [("v", pieces())])
+    assert len(held) == 10
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        ([(2, 6), (2, 6)], "features of video v go on after its 3 frames"),
+        ([(2, 6)], "features of video v end after 2 of its 3 frames"),
+        ([], "features of video v end after 0 of its 3 frames"),
+        ([(2, 6), (1, 5)], "has the shape (1, 5), but the plan says (any number, 6)"),
+        ([(2, 6), (6,)], "has the shape (6,), but the plan says (any number, 6)"),
+        ([(2, 6), "nan"], "video v, frame 2, number 4 is nan"),
+    ],
+)
+def test_wrong_pieces_are_refused_and_leave_nothing(
+    tmp_path: Path, shapes: list[tuple[int, ...] | str], said: str
+) -> None:
+    plan = StorePlan.cut({}, [("v", 3)], 6, shards=1)
+    bad = np.zeros((1, 6), np.float32)
+    bad[0, 4] = np.nan
+    pieces = [bad if isinstance(shape, str) else np.zeros(shape, np.float32) for shape in shapes]
+    with pytest.raises(ValueError, match=re.escape(said)):
+        write_shard(tmp_path, plan, 0, [("v", pieces)])
+    assert [path.name for path in tmp_path.iterdir()] == ["store.json"]
+
+
 def faulty(fault: str) -> list[tuple[str, NDArray[np.floating]]]:
     good = {video: np.zeros((frames, 6), np.float32) for video, frames in CLIPS}
     if fault in ("nan", "inf", "large"):

@@ -1,7 +1,10 @@
 """Stored flow: what is kept is what frames give, to the last byte, and what is read from it is the flow stream."""
 
 import json
+import tracemalloc
+from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +12,13 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from tasks import flow_fields
 from tasks.data import decode
-from tasks.data.feature_plan import StorePlan
+from tasks.data.feature_plan import StoreDamaged, StorePlan
 from tasks.data.feature_shards import shard_path, write_shard
 from tasks.data.features import FeatureStore
 from tasks.data.flow import Quantised, flow_of
+from tasks.data.flow_videos import video_flow
 from tasks.data.index import Index, IndexedVideo, read
 from tasks.data.root import folder_of
 from tasks.flow_fields import FlowFields, FlowRecipe
@@ -35,7 +40,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FlowRecipe:
         videos.append(
             IndexedVideo(
                 id=name, path=path.name, label=None, group="", num_frames=length, fps=25, height=60, width=64,
-                bytes=path.stat().st_size, sha256=f"{number:064x}",
+                bytes=path.stat().st_size, sha256=sha256(path.read_bytes()).hexdigest(),
             )
         )  # fmt: skip
     index = Index(
@@ -137,8 +142,59 @@ def test_a_shard_is_made_to_the_same_bytes_and_missed_when_it_is_lost(recipe: Fl
     assert task.lost() == ""
     path.write_bytes(before[:-1])
     assert "not there any more, or not whole" in task.lost()
+    with pytest.raises(StoreDamaged, match=r"make shard 0 with `harness run flow --set dataset=mine` again"):  # fmt: skip
+        FeatureStore.open(recipe.folder)
     task.predict(task.build(0, ()), 0)
     assert path.read_bytes() == before
+
+
+def test_a_store_without_its_description_is_lost_and_a_damaged_one_is_refused(
+    recipe: FlowRecipe,
+) -> None:
+    task = FlowFields(recipe=recipe, shard=0)
+    task.ready()  # nothing is there yet
+    make(recipe)
+    task.ready()
+    told = recipe.folder / "store.json"
+    content = told.read_bytes()
+    told.unlink()
+    assert "there is no store.json" in task.lost()
+    task.ready()
+    told.write_bytes(content[:-9])
+    assert "was cut short or altered" in task.lost()
+    with pytest.raises(ValueError, match="delete this file and make the store again"):
+        task.ready()
+    with pytest.raises(ValueError, match=r"was cut short or altered.*`harness run flow --set dataset=mine`"):  # fmt: skip
+        video_flow("mine")
+    other = replace(recipe, bound=4.0)
+    make(other)
+    assert video_flow("mine").bound == 4.0  # one that can be read is enough
+    with pytest.raises(ValueError, match="was cut short or altered"):
+        video_flow("mine", "dis-3px")
+
+
+def test_memory_does_not_grow_with_the_length_of_a_video(
+    recipe: FlowRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = replace(recipe, size=(240, 320), shard_frames=37)
+    frame_bytes = 2 * 240 * 320
+
+    def piecewise(*_: object, **__: object) -> Iterator[np.ndarray]:
+        for number in range(37):
+            yield np.full((1, 2, 240, 320), 128 if number % 2 else 255, np.uint8)
+
+    monkeypatch.setattr(flow_fields, "fields", piecewise)
+    (shard,) = [k for k, each in enumerate(large.plan.shards) if each == (("long", 37),)]
+    task = FlowFields(recipe=large, shard=shard)
+    model = task.build(0, ())
+    tracemalloc.start()
+    try:
+        predictions = task.predict(model, 0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 15 * frame_bytes
+    assert predictions["at_bound"].tolist() == [19 * frame_bytes]
 
 
 def test_whatever_alters_a_byte_alters_the_store_and_its_name(recipe: FlowRecipe) -> None:
@@ -215,7 +271,11 @@ def test_a_video_that_is_gone_or_was_replaced_is_named(recipe: FlowRecipe) -> No
     path = Path(read("mine").videos_dir) / "two.avi"
     (shard,) = [k for k, each in enumerate(recipe.plan.shards) if ("two", 2) in each]
     task = FlowFields(recipe=recipe, shard=shard)
-    path.write_bytes(path.read_bytes() + b"\0")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"two\.avi has another checksum than when it was indexed"):
+        task.predict(task.build(0, ()), 0)
+    path.write_bytes(content + b"\0")
     with pytest.raises(ValueError, match="when it was indexed: index mine again"):
         task.predict(task.build(0, ()), 0)
     path.unlink()

@@ -1,5 +1,6 @@
 """The index: what `check` refuses, what alters its identity, what survives on disk, what verifying finds."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -52,6 +53,34 @@ def with_video(place: int, **changes: object) -> Index:
 
 def with_split(train: tuple[str, ...], test: tuple[str, ...]) -> Index:
     return index(splits={1: Split(train=train, test=test)})
+
+
+# ---- files
+
+
+def test_a_file_is_whole_when_its_bytes_are_those_that_were_indexed(tmp_path: Path) -> None:
+    content = b"frames" * 100_000
+    path = tmp_path / "a.avi"
+    path.write_bytes(content)
+    told = video("a", 0, "p1", bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    made = index(videos_dir=str(tmp_path), videos=(told,))
+    assert made.whole_file_of("a") == path
+    path.write_bytes(content[:-1] + b"S")
+    assert made.file_of("a") == path  # of the same size
+    with pytest.raises(ValueError, match=r"a\.avi has another checksum than when it was indexed"):
+        made.whole_file_of("a")
+    path.write_bytes(content[:-1])
+    with pytest.raises(ValueError, match="has 599999 bytes, and 600000 when it was indexed"):
+        made.whole_file_of("a")
+    path.unlink()
+    with pytest.raises(ValueError, match=r"cannot be read \(No such file or directory\)"):
+        made.whole_file_of("a")
+    path.mkdir()
+    folder = replace(made, videos=(replace(told, bytes=path.stat().st_size),))
+    with pytest.raises(ValueError, match=r"cannot be read \(Is a directory\)"):
+        folder.whole_file_of("a")
+    with pytest.raises(KeyError, match="mine has no video 'z'"):
+        made.whole_file_of("z")
 
 
 # ---- guards

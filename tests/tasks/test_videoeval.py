@@ -71,6 +71,46 @@ def test_blocks_carry_the_right_frames_ids_and_labels() -> None:
     assert row == len(table["video_id"])
 
 
+@pytest.mark.parametrize(("at_once", "passes"), [(4, 4), (5, 3), (15, 1), (256, 1)])
+def test_few_blocks_at_a_time_give_the_predictions_of_all_at_once(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, passes: int
+) -> None:
+    monkeypatch.setattr(videoeval, "BLOCKS_AT_ONCE", at_once)
+    random = np.random.default_rng(3)
+    lengths = {"a": 40, "b": 3, "c": 16, "d": 80}  # 4, 1, 1 and 9 blocks
+    frames = {name: random.normal(size=(n, 5)).astype(np.float32) for name, n in lengths.items()}
+
+    class Drawn(Digits):
+        def frames(self, video: Video) -> np.ndarray:
+            return frames[video.id]
+
+    weights_DC = torch.from_numpy(random.normal(size=(5, 3)).astype(np.float32))
+    seen: list[int] = []
+
+    def classify(frames_TBD: torch.Tensor) -> torch.Tensor:
+        seen.append(frames_TBD.shape[1])
+        return (frames_TBD @ weights_DC).softmax(dim=-1).mean(dim=0)
+
+    videos = [Video(id=v, label=0, group="g", num_frames=n) for v, n in lengths.items()]
+    table = videoeval.predict_blocks(
+        Drawn(), videos, classify, block=16, stride=8, device=torch.device("cpu")
+    )
+    assert max(seen) <= at_once
+    assert (len(seen), sum(seen)) == (passes, 15)
+    row = 0
+    for name, number in (("a", 4), ("b", 1), ("c", 1), ("d", 9)):
+        for block in range(number):
+            shown_TD = frames[name][8 * block : 8 * block + 16]
+            shown_TD = np.concatenate([shown_TD, shown_TD[-1:].repeat(16 - len(shown_TD), 0)])
+            e_TC = np.exp(shown_TD.astype(np.float64) @ weights_DC.numpy().astype(np.float64))
+            expected_C = (e_TC / e_TC.sum(1, keepdims=True)).mean(0)
+            assert (table["video_id"][row], table["block"][row]) == (name, block)
+            found_C = [table[f"p{label}"][row] for label in range(3)]
+            np.testing.assert_allclose(found_C, expected_C, atol=1e-6)
+            row += 1
+    assert row == len(table["video_id"])
+
+
 def predictions(rows: list[tuple[str, int, int, list[float]]]) -> Predictions:
     ids, blocks, labels, p = zip(*rows, strict=True)
     table: Predictions = {
