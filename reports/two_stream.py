@@ -4,7 +4,7 @@ A row is a method on one stream. Where several subsets were resampled, a split's
 """
 
 import math
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -17,8 +17,9 @@ from reports.fewshot_tables import missing_table
 from reports.frame import by_split
 from reports.join import every_score, join, missing
 from reports.page import page
-from reports.published import DATASET_NAMES, PRETRAINED, Published, entry
+from reports.published import DATASET_NAMES
 from reports.record import record
+from reports.stream_lines import METRIC, label_of_line, over_splits, points_of, published_of
 from reports.style import (
     FAINT,
     INK,
@@ -42,15 +43,8 @@ from reports.tables import (
     videos,
 )
 
-METRIC = "video_accuracy"
 MOST_COLUMNS = 5
 """More splits than this are not columns of the table: the csv file has them."""
-LINES = (
-    *("dataset", "method", "stream", "shots", "labels_per_class", "splits", "expected"),
-    *("runs_per_split", "mean", "sd", "published", "published_in"),
-)
-
-_IN_TABLE_4 = {PRETRAINED: "Composite LSTM Model"}
 
 
 def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
@@ -94,80 +88,6 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
     return files
 
 
-def over_splits(evidence: Evidence) -> pd.DataFrame:
-    """One line per (dataset, method, stream, labels): mean and sd (ddof = 1) over splits of each split's mean.
-
-    Returns:
-        The columns of `LINES`. `splits` counts splits of which every resample is in, of `expected`; as soon as one is
-        not, `mean` and `sd` are empty. `runs_per_split` is how many runs (subsets, or seeds) each split's number is over,
-        the fewest where splits differ. `published` is the paper's number of the same stream, from `published_in`.
-
-    Raises:
-        ValueError: when the cells of one line are of different streams.
-    """
-    cells = join(evidence, METRIC)
-    point = ["dataset", "method", "shots"]
-    streams = {
-        tuple(map(str, place)): _one_stream(place, mine)
-        for place, mine in cells.groupby(point, sort=False)
-    }
-    methods = list(dict.fromkeys(cells["method"]))
-    lines = []
-    for place, rows in by_split(evidence, METRIC).groupby(point, sort=False):
-        dataset, method, shots = map(str, place)
-        complete = rows.loc[rows["n"] == rows["expected"], "mean"]
-        whole = len(complete) == len(rows)
-        stream = streams[dataset, method, shots]
-        base = _base(method)
-        found = _published(dataset, base, shots, stream)
-        lines.append(
-            {
-                "dataset": dataset,
-                "method": base,
-                "stream": stream,
-                "shots": shots,
-                "labels_per_class": rows["labels_per_class"].mean(),
-                "splits": len(complete),
-                "expected": len(rows),
-                "runs_per_split": int(rows["expected"].min()),
-                "mean": complete.mean() if whole else math.nan,
-                "sd": complete.std(ddof=1) if whole else math.nan,
-                "published": math.nan if found is None else found.value,
-                "published_in": "" if found is None else found.source,
-                "rank": methods.index(method),
-            }
-        )
-    frame = pd.DataFrame(lines).sort_values(["dataset", "rank", "labels_per_class"], kind="stable")
-    return frame[list(LINES)].reset_index(drop=True)
-
-
-def _one_stream(place: Sequence[object], cells: pd.DataFrame) -> str:
-    """The stream of the cells of one line; refuses several, as no number of the paper is of a mixture."""
-    found = dict.fromkeys(cells["stream"])
-    if len(found) > 1:
-        splits = "; ".join(
-            f"{stream} on splits {', '.join(map(str, sorted(set(mine))))}"
-            for stream, mine in cells.groupby("stream", sort=False)["split"]
-        )
-        raise ValueError(
-            f"{', '.join(map(str, place))}: its cells are of several streams ({splits}) and a mean over them would be of none; "
-            "take percepts of one stream for all splits"
-        )
-    return str(next(iter(found)))
-
-
-def _published(dataset: str, base: str, shots: str, stream: str) -> Published | None:
-    """The paper's number of a method without its stream, on a stream."""
-    if stream == "rgb+flow":
-        return entry("table4", dataset, _IN_TABLE_4.get(base, base), shots, modality=stream)
-    return entry("table1", dataset, base, shots, modality=stream)
-
-
-def _base(method: str) -> str:
-    """A method without its stream."""
-    return method.rpartition(", ")[0] or method
-
-
 def _shown(stream: str) -> str:
     """A stream in words."""
     if stream == "rgb":
@@ -200,13 +120,13 @@ def _table(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame) -> Tab
         Column(header="published", unit="%", align="right"),
     ]
     rows = []
-    label_of = _label_of(evidence)
+    labels_of = label_of_line(evidence)
     for line in lines.to_dict("records"):
         mine = {
             point["split"]: number(point["mean"])
             if point["n"] == point["expected"]
             else f"{MISSING} {INCOMPLETE}"
-            for point in _points_of(points, label_of[line["method"], line["stream"]], line).to_dict(
+            for point in points_of(points, labels_of[line["method"], line["stream"]], line).to_dict(
                 "records"
             )
         }
@@ -236,7 +156,7 @@ def _table(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame) -> Tab
             f"“published” is Srivastava et al. (2015), {', '.join(sources)}: the same stream, their videos and percepts."
         )
     found = [
-        _published(line["dataset"], line["method"], line["shots"], line["stream"])
+        published_of(line["dataset"], line["method"], line["shots"], line["stream"])
         for line in lines.to_dict("records")
     ]
     notes += dict.fromkeys(one.note for one in found if one is not None and one.note)
@@ -258,23 +178,6 @@ def _table(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame) -> Tab
         label=f"tab:{evidence.experiment.replace('_', '-')}",
         group_by=2,
     )
-
-
-def _label_of(evidence: Evidence) -> dict[tuple[str, str], str]:
-    """From a method without its stream, and a stream, to the label of the cells."""
-    return {
-        (_base(str(cell["method"])), str(cell.get("stream", "rgb"))): str(cell["method"])
-        for cell in evidence.expected
-    }
-
-
-def _points_of(points: pd.DataFrame, label: str, line: Mapping[Hashable, object]) -> pd.DataFrame:
-    """Of each split the point that a line is the mean of."""
-    return points[
-        (points["method"] == label)
-        & (points["dataset"] == line["dataset"])
-        & (points["shots"] == line["shots"])
-    ]
 
 
 def _lead(evidence: Evidence) -> str:
@@ -305,10 +208,10 @@ def _figure(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame) -> Fi
     figure = new_figure(PAGE_WIDTH * 0.8, 1.0 + 0.3 * len(lines))
     axes = figure.subplots()
     names = []
-    label_of = _label_of(evidence)
+    labels_of = label_of_line(evidence)
     for place, line in enumerate(lines.to_dict("records")):
         style = look(methods.index(line["method"]))
-        mine = _points_of(points, label_of[line["method"], line["stream"]], line)
+        mine = points_of(points, labels_of[line["method"], line["stream"]], line)
         mine = mine[mine["n"] == mine["expected"]]
         if averaged:
             # Splits of one accuracy stand above each other, so that they can be counted.

@@ -11,9 +11,10 @@ import pytest
 from reports.evidence import Evidence
 from reports.frame import by_split
 from reports.published import BASELINE, PRETRAINED
+from reports.stream_lines import METRIC, over_splits
 from reports.style import paper_style
 from reports.tables import MISSING
-from reports.two_stream import METRIC, _figure, draw, over_splits
+from reports.two_stream import _figure, draw
 
 STREAMS = {"rgb": ", RGB", "flow10": ", flow", "rgb+flow": ", RGB + flow"}
 FORMS = ("png", "pdf", "svg", "md", "tex", "csv", "html", "json")
