@@ -1,12 +1,12 @@
 """What a making of flow left: a line a shard, how it is kept, and the store's name."""
 
-import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import pandas as pd
 
 from reports.evidence import Evidence
-from reports.tables import Column, Table, csv_bytes, html, latex, markdown, number
+from reports.listing import Listing, draw_listing
+from reports.tables import Column, Table, number
 
 MEASURED = ("frames", "at_bound")
 KEPT = [
@@ -22,16 +22,8 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
         formats: which forms to make; those that do not apply are left out.
     """
     lines = _lines(evidence)
-    table = _table(evidence, lines)
-    forms: dict[str, Callable[[], bytes]] = {
-        "md": f"# {evidence.title}\n\n{markdown(table)}\n".encode,
-        "tex": lambda: latex(table).encode(),
-        "html": lambda: html(table).encode(),
-        "csv": lambda: csv_bytes(lines),
-        "json": lambda: _record(evidence, lines),
-    }
-    chosen = {form: make for form, make in forms.items() if form in formats}
-    return {f"{evidence.experiment}.{form}": make() for form, make in chosen.items()}
+    listing = Listing(lines=lines, table=_table(lines), what="shard", measured=MEASURED[0])
+    return draw_listing(evidence, listing, formats)
 
 
 def _lines(evidence: Evidence) -> pd.DataFrame:
@@ -48,7 +40,7 @@ def _lines(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame(lines).astype(kinds).sort_values("shard")
 
 
-def _table(evidence: Evidence, lines: pd.DataFrame) -> Table:
+def _table(lines: pd.DataFrame) -> Table:
     first, done = lines.iloc[0], lines["frames"].notna()
     frames = ["missing" if pd.isna(each) else f"{each:,.0f}" for each in lines["frames"]]
     sizes = [f"{each / 1e9:,.3f}" for each in lines["bytes"].astype(float)]
@@ -71,18 +63,5 @@ def _table(evidence: Evidence, lines: pd.DataFrame) -> Table:
             f"{first['columns']} pixels. At the bound: displacements, u and v counted each, that are stored as the largest "
             "byte, so clipped or nearly."
         ),
-        notes=tuple(evidence.notes),
         label="tab:flow",
     )
-
-
-def _record(evidence: Evidence, lines: pd.DataFrame) -> bytes:
-    document = {
-        "experiment": evidence.experiment,
-        "title": evidence.title,
-        "provenance": dict(evidence.provenance),
-        "shards": json.loads(lines.to_json(orient="records")),
-        "failed": dict(evidence.failed),
-    }
-    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode()

@@ -1,10 +1,10 @@
-"""One self-contained web page: a figure, its tables, what is missing, and where the numbers come from.
+"""One self-contained web page: a figure if there is one, tables, what is missing, and where the numbers come from.
 
 The page loads nothing: style and figure are inside it, so it reads the same offline and years later.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from reports.tables import Table, html
@@ -38,10 +38,12 @@ def page(
     *,
     title: str,
     lead: str,
-    figure_svg: bytes,
-    figure_alt: str,
+    figure_svg: bytes | None = None,
+    figure_alt: str = "",
     sections: Iterable[tuple[str, Table]],
     missing: Table | None,
+    advice: str = "",
+    commands: Sequence[str] = (),
     notes: Iterable[str],
     provenance: Mapping[str, object],
 ) -> bytes:
@@ -50,10 +52,12 @@ def page(
     Args:
         title: Heading and window title.
         lead: One sentence under the heading.
-        figure_svg: The figure as an svg file.
+        figure_svg: The figure as an svg file; None for a page of tables alone.
         figure_alt: The figure in words, for those who cannot see it.
         sections: Heading and table, in the order of the page.
         missing: What has no accepted result yet; None when nothing is missing.
+        advice: What to know before one types the commands.
+        commands: What to type next; the page says nothing of it without any.
         notes: Sentences on how to read the numbers.
         provenance: JSON-able facts about where the numbers come from.
     """
@@ -69,10 +73,10 @@ def page(
         "<body>",
         f"<h1>{escape(title)}</h1>",
         f'<p class="lead">{escape(lead)}</p>',
-        f'<figure role="img" aria-label="{escape(figure_alt)}">',
-        _inline(figure_svg),
-        "</figure>",
     ]
+    if figure_svg is not None:
+        label = escape(figure_alt)
+        parts += [f'<figure role="img" aria-label="{label}">', _inline(figure_svg), "</figure>"]
     for heading, table in sections:
         parts += [f"<h2>{escape(heading)}</h2>", _wide(table)]
     parts.append("<h2>Missing</h2>")
@@ -82,6 +86,10 @@ def page(
         state = " open" if len(missing.rows) <= 12 else ""
         summary = f"{len(missing.rows)} lines of what has no accepted result yet"
         parts += [f"<details{state}><summary>{summary}</summary>", _wide(missing), "</details>"]
+    if commands:
+        typed = "\n".join(commands)
+        parts += ["<h2>Next</h2>", *([f"<p>{escape(advice)}</p>"] if advice else [])]
+        parts.append(f"<pre>{escape(typed)}</pre>")
     parts.append("<h2>Notes</h2>")
     parts += ["<ul>", *(f"<li>{escape(note)}</li>" for note in notes), "</ul>"]
     parts.append("<h2>Provenance</h2>")

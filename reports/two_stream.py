@@ -1,10 +1,11 @@
 """RGB, flow and both (Table 4's three sets): accuracy of every split, and the mean over splits.
 
-A row is a method on a stream. Where several subsets were resampled, a split's number is the mean over them.
+A row is a method on one stream. Where several subsets were resampled, a split's number is the mean over them.
 """
 
 import math
 from collections.abc import Callable, Collection, Hashable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -16,8 +17,9 @@ from reports.fewshot_tables import missing_table
 from reports.frame import by_split
 from reports.join import every_score, join, missing
 from reports.page import page
-from reports.published import DATASET_NAMES, PRETRAINED, entry
+from reports.published import DATASET_NAMES
 from reports.record import record
+from reports.stream_lines import METRIC, label_of_line, over_splits, points_of, published_of
 from reports.style import (
     FAINT,
     INK,
@@ -41,15 +43,8 @@ from reports.tables import (
     videos,
 )
 
-METRIC = "video_accuracy"
 MOST_COLUMNS = 5
 """More splits than this are not columns of the table: the csv file has them."""
-LINES = (
-    *("dataset", "method", "stream", "shots", "labels_per_class", "splits", "expected"),
-    *("mean", "sd", "published", "published_in"),
-)
-
-_IN_TABLE_4 = {PRETRAINED: "Composite LSTM Model"}
 
 
 def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
@@ -60,11 +55,12 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
         formats: which forms to make; those that do not exist are left out.
 
     Raises:
-        ValueError: for evidence that `reports.join` refuses.
+        ValueError: for evidence that `reports.join` or `over_splits` refuses.
     """
     name = evidence.experiment
     points, lines = by_split(evidence, METRIC), over_splits(evidence)
-    table = _table(evidence, lines, points)
+    bare = _table(evidence, lines, points)
+    table = replace(bare, notes=(*bare.notes, *evidence.notes))
     lost = missing_table(missing(evidence, METRIC))
     forms: dict[str, Callable[[], bytes]] = {
         **{
@@ -77,7 +73,7 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
             lead=_lead(evidence),
             figure_svg=_picture(evidence, lines, points, "svg"),
             figure_alt="Video accuracy of each stream and method, split by split; the table below has the numbers.",
-            sections=[("Accuracy", table)],
+            sections=[("Accuracy", bare)],  # the page has a place of its own for what all notes say
             missing=lost,
             notes=evidence.notes,
             provenance={k: v for k, v in evidence.provenance.items() if k != "notes"},
@@ -92,52 +88,6 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
     return files
 
 
-def over_splits(evidence: Evidence) -> pd.DataFrame:
-    """One line per (dataset, method, stream, labels): mean and sd (ddof = 1) over splits of each split's mean.
-
-    Returns:
-        The columns of `LINES`. `splits` counts splits of which every resample is in, of `expected`; as soon as one is
-        not, `mean` and `sd` are empty. `published` is the paper's number of the same stream, from `published_in`.
-    """
-    cells = join(evidence, METRIC)
-    streams = cells.drop_duplicates("method").set_index("method")["stream"]
-    lines = []
-    point = ["dataset", "method", "shots"]
-    for place, rows in by_split(evidence, METRIC).groupby(point, sort=False):
-        dataset, method, shots = map(str, place)
-        complete = rows.loc[rows["n"] == rows["expected"], "mean"]
-        whole = len(complete) == len(rows)
-        stream = str(streams[method])
-        base = _base(method)
-        if stream == "rgb+flow":
-            found = entry("table4", dataset, _IN_TABLE_4.get(base, base), shots, modality=stream)
-        else:
-            found = entry("table1", dataset, base, shots, modality=stream)
-        lines.append(
-            {
-                "dataset": dataset,
-                "method": base,
-                "stream": stream,
-                "shots": shots,
-                "labels_per_class": rows["labels_per_class"].mean(),
-                "splits": len(complete),
-                "expected": len(rows),
-                "mean": complete.mean() if whole else math.nan,
-                "sd": complete.std(ddof=1) if whole else math.nan,
-                "published": math.nan if found is None else found.value,
-                "published_in": "" if found is None else found.source,
-                "rank": list(streams.index).index(method),
-            }
-        )
-    frame = pd.DataFrame(lines).sort_values(["dataset", "rank", "labels_per_class"], kind="stable")
-    return frame[list(LINES)].reset_index(drop=True)
-
-
-def _base(method: str) -> str:
-    """A method without its stream."""
-    return method.rpartition(", ")[0] or method
-
-
 def _shown(stream: str) -> str:
     """A stream in words."""
     if stream == "rgb":
@@ -148,26 +98,35 @@ def _shown(stream: str) -> str:
     return f"flow, {fields} {'field' if fields == '1' else 'fields'}" if fields else "flow"
 
 
+def _runs(line: Mapping[Hashable, object]) -> str:
+    """How many runs each split's number is over, and what differs between them."""
+    if line["runs_per_split"] == 1:
+        return "1"
+    return f"{line['runs_per_split']} {'seeds' if line['shots'] == 'all' else 'subsets'}"
+
+
 def _table(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame) -> Table:
+    """The table with the notes of its own columns; those of the evidence are not among them."""
     splits = sorted(points["split"].unique())
-    several = lines["shots"].nunique() > 1
+    only_all = set(lines["shots"]) == {"all"}
     shown = splits if len(splits) <= MOST_COLUMNS else []
     columns = [
         *(Column(header="dataset"), Column(header="stream"), Column(header="method")),
-        *([Column(header="videos per class", align="right")] if several else []),
+        *([] if only_all else [Column(header="videos per class", align="right")]),
+        Column(header="runs per split", align="right"),
         *(Column(header=f"split {split}", unit="%", align="right") for split in shown),
         Column(header="mean ± sd", unit="%", align="right"),
         Column(header="splits", align="right"),
         Column(header="published", unit="%", align="right"),
     ]
     rows = []
-    label_of = _label_of(evidence)
+    labels_of = label_of_line(evidence)
     for line in lines.to_dict("records"):
         mine = {
             point["split"]: number(point["mean"])
             if point["n"] == point["expected"]
             else f"{MISSING} {INCOMPLETE}"
-            for point in _points_of(points, label_of[line["method"], line["stream"]], line).to_dict(
+            for point in points_of(points, labels_of[line["method"], line["stream"]], line).to_dict(
                 "records"
             )
         }
@@ -176,8 +135,9 @@ def _table(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame) -> Tab
             _shown(line["stream"]),
             line["method"],
         ]
-        if several:
+        if not only_all:
             row.append(videos(line["shots"], line["labels_per_class"]))
+        row.append(_runs(line))
         row += [mine.get(split, MISSING) for split in shown]
         spread = "" if math.isnan(line["sd"]) else f" ± {line['sd']:.1f}"
         whole = line["splits"] == line["expected"]
@@ -195,34 +155,29 @@ def _table(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame) -> Tab
         notes.append(
             f"“published” is Srivastava et al. (2015), {', '.join(sources)}: the same stream, their videos and percepts."
         )
+    found = [
+        published_of(line["dataset"], line["method"], line["shots"], line["stream"])
+        for line in lines.to_dict("records")
+    ]
+    notes += dict.fromkeys(one.note for one in found if one is not None and one.note)
+    labelled = " Trained on all training videos." if only_all else ""
+    resampled = (
+        " Where a split has several runs, its number is the mean over them: resampled training subsets, or seeds where all "
+        "training videos are taken."
+        if (lines["runs_per_split"] > 1).any()
+        else ""
+    )
     return Table(
         columns=tuple(columns),
         rows=tuple(rows),
         caption=(
             f"{evidence.title}. Video accuracy; sd (ddof = 1) is over splits, each trained on its own training list and tested "
-            "on its own test list."
+            f"on its own test list.{labelled}{resampled}"
         ),
-        notes=(*notes, *evidence.notes),
+        notes=tuple(notes),
         label=f"tab:{evidence.experiment.replace('_', '-')}",
         group_by=2,
     )
-
-
-def _label_of(evidence: Evidence) -> dict[tuple[str, str], str]:
-    """From a method without its stream, and a stream, to the label of the cells."""
-    return {
-        (_base(str(cell["method"])), str(cell.get("stream", "rgb"))): str(cell["method"])
-        for cell in evidence.expected
-    }
-
-
-def _points_of(points: pd.DataFrame, label: str, line: Mapping[Hashable, object]) -> pd.DataFrame:
-    """Of each split the point that a line is the mean of."""
-    return points[
-        (points["method"] == label)
-        & (points["dataset"] == line["dataset"])
-        & (points["shots"] == line["shots"])
-    ]
 
 
 def _lead(evidence: Evidence) -> str:
@@ -243,23 +198,28 @@ def _picture(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame, form
 
 
 def _figure(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame) -> Figure:
-    """A row of dots for every line of the table: small ones are splits, the large one is their mean."""
+    """A row of dots for every line of the table: small ones are splits, the large one is their mean.
+
+    Where there is one split only, it has the large dot alone.
+    """
     several = lines["shots"].nunique() > 1
+    averaged = bool((lines["expected"] > 1).any())
     methods = list(dict.fromkeys(lines["method"]))
     figure = new_figure(PAGE_WIDTH * 0.8, 1.0 + 0.3 * len(lines))
     axes = figure.subplots()
     names = []
-    label_of = _label_of(evidence)
+    labels_of = label_of_line(evidence)
     for place, line in enumerate(lines.to_dict("records")):
         style = look(methods.index(line["method"]))
-        mine = _points_of(points, label_of[line["method"], line["stream"]], line)
+        mine = points_of(points, labels_of[line["method"], line["stream"]], line)
         mine = mine[mine["n"] == mine["expected"]]
-        # Splits of one accuracy stand above each other, so that they can be counted.
-        tied = mine.groupby(mine["mean"].round(6))["mean"]
-        above = tied.cumcount() - (tied.transform("size") - 1) / 2
-        axes.plot(
-            mine["mean"], place + 0.1 * above, "o", color=style.colour, markersize=3, alpha=0.6
-        )
+        if averaged:
+            # Splits of one accuracy stand above each other, so that they can be counted.
+            tied = mine.groupby(mine["mean"].round(6))["mean"]
+            above = tied.cumcount() - (tied.transform("size") - 1) / 2
+            axes.plot(
+                mine["mean"], place + 0.1 * above, "o", color=style.colour, markersize=3, alpha=0.6
+            )
         axes.plot(line["mean"], place, style.marker, color=style.colour, markersize=7, zorder=4)
         axes.plot(
             line["published"],
@@ -280,45 +240,28 @@ def _figure(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame) -> Fi
     axes.set_xlabel("video accuracy (%)")
     if not points["mean"].notna().any():
         axes.set_xlim(0, 100)
-    handles = [_handle(method, place) for place, method in enumerate(methods)]
-    handles.append(
-        Line2D(
-            [],
-            [],
-            linestyle="none",
-            marker="o",
-            markersize=3,
-            color=INK,
-            alpha=0.45,
-            label="one split",
-        )
-    )
+    end = ", mean over splits" if averaged else ""
+    looks = [look(place) for place in range(len(methods))]
+    handles = [
+        _handle(f"{method}{end}", style.marker, style.colour)
+        for method, style in zip(methods, looks, strict=True)
+    ]
+    if averaged:
+        handles.append(_handle("one split", "o", INK, markersize=3, alpha=0.45))
     if lines["published"].notna().any():
-        handles.append(
-            Line2D(
-                [],
-                [],
-                linestyle="none",
-                marker=PUBLISHED_MARKER,
-                markerfacecolor="none",
-                color=INK,
-                label="published",
-            )
-        )
+        hollow = _handle("published", PUBLISHED_MARKER, INK, markersize=4.2)
+        hollow.set_markerfacecolor("none")
+        handles.append(hollow)
     if evidence.chance:
         handles.append(Line2D([], [], color=FAINT, linestyle=":", linewidth=0.8, label="chance"))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)))
     return figure
 
 
-def _handle(method: str, place: int) -> Line2D:
-    style = look(place)
-    return Line2D(
-        [],
-        [],
-        linestyle="none",
-        marker=style.marker,
-        markersize=7,
-        color=style.colour,
-        label=f"{method}, mean over splits",
-    )
+def _handle(
+    label: str, marker: str, colour: str, *, markersize: float = 7, alpha: float = 1
+) -> Line2D:
+    """A mark in the legend."""
+    mark = Line2D([], [], linestyle="none", marker=marker, markersize=markersize, label=label)
+    mark.set(color=colour, alpha=alpha)
+    return mark

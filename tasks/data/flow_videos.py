@@ -67,9 +67,12 @@ class VideoFlow:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What every report on this set should say: its flow, and what its index notes."""
+        """What every report on this set should say, each begun with its name: its flow, and what its index notes."""
         index = index_of(self.set_name, self.index)
-        made = [f"Flow of {self.set_name} is {self.place}.", *index.notes]
+        made = [
+            f"{self.set_name}: flow is {self.place}.",
+            *(f"{self.set_name}: {note.rstrip('.')}." for note in index.notes),
+        ]
         if index.partial:
             made.append(f"{self.set_name} is not whole: some of its official videos are not there.")
         return tuple(made)

@@ -65,16 +65,16 @@ class VideoPercepts:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What every report on this set should say: its percepts, and what its index notes."""
+        """What every report on this set should say, each begun with its name: its percepts, and what its index notes."""
         index = index_of(self.set_name, self.index)
         made = [
-            f"Frames of {self.set_name} are percepts {self.place}, divided by their root mean square.",
-            *map(_sentence, index.notes),
+            f"{self.set_name}: frames are percepts {self.place}, divided by their root mean square.",
+            *(f"{self.set_name}: {note.rstrip('.')}." for note in index.notes),
         ]
         seen = _labels_seen(self.set_name, self.place)
         if seen.get("set_name") == self.set_name:
             made.append(
-                f"The convnet of these percepts was trained on the labels of all training videos of split {seen['split']}: no other "
+                f"{self.set_name}, {self.place}: the convnet of these percepts was trained on the labels of all training videos of split {seen['split']}: no other "
                 "split is tested, and what is trained on a few of them has been shown more labels than it was given."
             )
         if index.partial:
@@ -344,10 +344,6 @@ def _maker(plan: StorePlan) -> str:
     return (
         "`harness data import-features`" if "imported" in plan.made_of else "`harness run percepts`"
     )
-
-
-def _sentence(note: str) -> str:
-    return f"{note[:1].upper()}{note[1:].rstrip('.')}."
 
 
 def _folder(set_name: str, place: str) -> Path:

@@ -97,7 +97,7 @@ def test_the_paper_contradicts_itself_on_hmdb_and_each_place_keeps_its_own_numbe
         "table4": published("table4", "hmdb51", "Composite LSTM Model", "all"),
     }
     assert numbers == {"fig12": 44.0, "table1": 44.1, "table3": 44.1, "table4": 44.0}
-    noted = [one for one in PUBLISHED if one.note]
+    noted = [one for one in PUBLISHED if one.note and one.modality != "rgb+flow"]
     assert {one.artefact for one in noted} == set(numbers)
     assert all("44.0" in one.note and "44.1" in one.note for one in noted)
 

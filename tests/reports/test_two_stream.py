@@ -3,14 +3,18 @@
 import io
 import json
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from reports.evidence import Evidence
+from reports.frame import by_split
 from reports.published import BASELINE, PRETRAINED
+from reports.stream_lines import METRIC, over_splits
+from reports.style import paper_style
 from reports.tables import MISSING
-from reports.two_stream import draw, over_splits
+from reports.two_stream import _figure, draw
 
 STREAMS = {"rgb": ", RGB", "flow10": ", flow", "rgb+flow": ", RGB + flow"}
 FORMS = ("png", "pdf", "svg", "md", "tex", "csv", "html", "json")
@@ -97,3 +101,70 @@ def test_nothing_finished_is_drawn_as_that(plan):
     plan.add(("ut", f"{BASELINE}, RGB", "all", 1, 0), None)
     files = draw(plan.evidence(name="none", title="None"), ["md", "svg"])
     assert "0 of 1 expected results are in" in files["none.md"].decode()
+
+
+def test_a_row_of_several_streams_is_refused(evidence):
+    def mixed(cell):
+        other = cell["method"].endswith(", flow") and cell["split"] == 3
+        return {**cell, "stream": "flow1"} if other else cell
+
+    cells, scores = (tuple(map(mixed, each)) for each in (evidence.expected, evidence.rows))
+    with pytest.raises(
+        ValueError, match=r"flow10 on splits 1, 2; flow1 on splits 3.*of one stream"
+    ):
+        over_splits(replace(evidence, expected=cells, rows=scores))
+
+
+def rows_of(plan, place, count) -> str:
+    for resample in range(count):
+        plan.add((*place, resample), 40.0 + resample)
+    return draw(plan.evidence(name="two"), ["md"])["two.md"].decode()
+
+
+def test_the_table_says_over_how_many_runs_a_split_is(evidence):
+    files = draw(evidence, ["md", "csv"])
+    assert set(pd.read_csv(io.BytesIO(files["two_stream.csv"]))["runs_per_split"]) == {2}
+    text = files["two_stream.md"].decode()
+    assert "| RGB | LSTM classifier | 2 seeds |" in text
+    assert "its number is the mean over them" in text
+    assert "Trained on all training videos." in text
+
+
+def test_the_only_number_of_labels_is_a_column_unless_it_is_all(plan):
+    text = rows_of(plan, ("ut", f"{BASELINE}, RGB", "4", 1), 3)
+    assert "| videos per class | runs per split |" in text
+    assert "| LSTM classifier | 4 | 3 subsets | 41.0 |" in text
+    assert "all training videos." not in text
+
+
+def test_one_run_a_split_is_no_mean(plan):
+    text = rows_of(plan, ("ut", f"{BASELINE}, RGB", "4", 1), 1)
+    assert "| LSTM classifier | 4 | 1 | 40.0 |" in text
+    assert "mean over them" not in text
+
+
+def test_the_page_says_each_note_once(evidence):
+    text = draw(evidence, ["html"])["two_stream.html"].decode()
+    assert text.count("A note.") == 1
+
+
+def legend(evidence) -> list[str]:
+    with paper_style():
+        figure = _figure(evidence, over_splits(evidence), by_split(evidence, METRIC))
+    (shown,) = figure.legends
+    return [each.get_text() for each in shown.get_texts()]
+
+
+def test_one_split_has_no_mean_in_the_legend(evidence):
+    assert f"{BASELINE}, mean over splits" in legend(evidence)
+    assert "one split" in legend(evidence)
+    first = [tuple(c for c in each if c["split"] == 1) for each in (evidence.expected, evidence.rows)]  # fmt: skip
+    single = replace(evidence, expected=first[0], rows=first[1])
+    assert legend(single) == [BASELINE, PRETRAINED, "published", "chance"]
+
+
+def test_what_the_paper_fused_is_said_to_be_open(evidence):
+    assert "does not say which of its flow streams" in draw(evidence, ["md"])["two_stream.md"].decode()  # fmt: skip
+    rgb = [tuple(c for c in each if c["stream"] == "rgb") for each in (evidence.expected, evidence.rows)]  # fmt: skip
+    alone = replace(evidence, expected=rgb[0], rows=rgb[1])
+    assert "does not say which" not in draw(alone, ["md"])["two_stream.md"].decode()

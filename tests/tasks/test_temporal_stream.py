@@ -392,6 +392,13 @@ def test_percepts_of_a_net_that_saw_labels_serve_its_own_split_alone(moves: Vide
     subset = Subset(dataset=data, split=1, shots=None, resample=0)
     assert len(subset.test_videos) == 8
     assert any("trained on the labels of all training videos of split 1" in n for n in data.notes)
+    # A report of two sets has the notes of both under each other, so each says whose it is.
+    assert data.notes[0].startswith(f"moves: frames are percepts {data.place},")
+    assert any(note.startswith(f"moves, {data.place}: the convnet of these") for note in data.notes)
+    for noted in (data.notes, moves.notes):
+        assert {f"moves: {note.rstrip('.')}." for note in index.notes} <= set(noted)
+        assert all(note.startswith("moves") and note.endswith(".") for note in noted)
+    assert moves.notes[0] == f"moves: flow is {moves.place}."
     with pytest.raises(ValueError, match=r"trained on labels of split 1 of moves, so it may"):
         Subset(dataset=data, split=2, shots=None, resample=0)
     # The same split of lists that were drawn otherwise is another split.
