@@ -164,6 +164,8 @@ class Percepts:
             "stream": self.recipe.stream,
             "convnet": net.name,
             "layer": net.layer,
+            "frame_size": net.feature_size,
+            "preprocessing": net.preprocessing.title,
             "weights": net.weights_sha256[:16],
             "shard": self.shard,
             "store": self.recipe.title,

@@ -7,7 +7,7 @@ every key. Shapes: T frames, Y rows, X columns, C channels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -45,6 +45,19 @@ class Preprocessing:
         for name, values in (("mean", self.mean), ("std", self.std)):
             if not values or (self.order != "as given" and len(values) not in (1, 3)):
                 raise ValueError(f"{name}={values}: give one number, or one for each channel")
+
+    @property
+    def title(self) -> str:
+        """Its name in PREPROCESSINGS with the crop, or what it does."""
+        known = next(
+            (
+                name
+                for name, each in PREPROCESSINGS.items()
+                if replace(each, crop=self.crop) == self
+            ),
+            f"{self.order}, x {self.scale:g}, mean {','.join(f'{m:g}' for m in self.mean)}",
+        )
+        return f"{known}, central {self.crop} x {self.crop}"
 
     def prepare(self, frames_TYXC: np.ndarray) -> np.ndarray:
         """Crop, order and scale frames; see `prepare_on`."""
