@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.answers import EXIT_FAILED, print_json, say, sentences
-from harness.feature_verbs import export_features, import_features
+from harness.feature_verbs import check_new_name, export_features, import_features
 from harness.source import UsageError
 from harness.split_words import rule_of, split_options
 from harness.words import Verbs, options
@@ -29,7 +29,7 @@ MEMORY = "examined.json"
 
 @click.group(cls=Verbs)
 def data() -> None:
-    r"""Index folders of videos, verify them, list them.
+    """Index folders of videos, verify them, list them.
 
     They lie under $HARNESS_DATA (./data without it), a folder a set.
 
@@ -38,7 +38,7 @@ def data() -> None:
     harness data index mine --videos clips --labels by-folder
     harness data verify ucf101
     harness data list
-    """
+    """  # noqa: D301 - \b is the character by which click keeps lines apart
 
 
 data.add_command(import_features)
@@ -101,7 +101,6 @@ def index(
     """
     with sentences():
         from tasks.data.build import assemble, check_before, check_ids, find_faults, match
-        from tasks.data.lists import official_counts
         from tasks.data.root import folder_of
         from tasks.data.survey import find_videos
 
@@ -113,10 +112,7 @@ def index(
             )
         if partial and not lists:
             raise UsageError("--partial has no effect without --lists: leave it out")
-        if official_counts(name) and not lists:
-            raise UsageError(
-                f"{name} is the name of an official set: give its lists by --lists DIR, or choose another name"
-            )
+        check_new_name(name, lists)
         videos_dir = videos_dir.expanduser()
         if not videos_dir.is_dir():
             raise UsageError(f"--videos {videos_dir} is no folder")
