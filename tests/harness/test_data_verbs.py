@@ -68,7 +68,7 @@ def test_labels_by_folder_and_groups_by_an_expression(
         "mine: 8 videos, 2 classes, 2 groups, 160 frames, 0.1 minutes"
     )
     assert "split 2: 4 to train, 4 to test" in done.stdout
-    assert "test share 0.3, seed 3" in done.stdout
+    assert "test share 0.3 asked, 0.50 drawn, seed 3" in done.stdout
     assert f"index: {root / 'mine' / 'index.json'}" in done.stdout
     found = read("mine")
     assert found.classes == ("run", "walk")
