@@ -246,7 +246,7 @@ def _cores() -> int:
 @click.option("--full", is_flag=True, help="Compare checksums too, which reads every file.")
 @options("json")
 def verify(name: str, full: bool, as_json: bool) -> None:
-    """Look whether the files and percepts of an indexed set are there and of the right sizes. Exit code 1 if not."""
+    """Look whether files, percepts and flow of an indexed set are there and of the right sizes. Exit code 1 if not."""
     with sentences():
         from harness.data_show import Progress
         from tasks.data.index import read
@@ -256,7 +256,7 @@ def verify(name: str, full: bool, as_json: bool) -> None:
             found = read(name)
         except ValueError as error:
             raise UsageError(str(error)) from None
-        problems, stores = [], []
+        problems: list[str] = []
         if found.has_files:
             with Progress(name, len(found.videos), "files looked at") as progress:
                 for _, problem in verify_videos(found, full=full):
@@ -264,12 +264,14 @@ def verify(name: str, full: bool, as_json: bool) -> None:
                     if problem:
                         problems.append(problem)
         bad = len(problems)
-        for store, problem in verify_stores(found, full=full):
-            stores.append(store)
-            if problem:
-                problems.append(problem)
+        stores = {
+            "percepts": list(verify_stores(found, full=full)),
+            "flow": list(verify_stores(found, full=full, kind="flow")),
+        }
+        problems += [problem for looked in stores.values() for _, problem in looked if problem]
         if as_json:
-            print_json({"name": name, "videos": len(found.videos), "has_files": found.has_files, "percepts": stores, "full": full, "problems": problems})  # fmt: skip
+            names = {kind: [store for store, _ in looked] for kind, looked in stores.items()}
+            print_json({"name": name, "videos": len(found.videos), "has_files": found.has_files, **names, "full": full, "problems": problems})  # fmt: skip
         else:
             for problem in problems:
                 say(f"- {problem}")
@@ -279,9 +281,10 @@ def verify(name: str, full: bool, as_json: bool) -> None:
                 click.echo(f"{name}: {number - bad} of {number} files {what}")
             else:
                 click.echo(f"{name}: there are no files to verify, it was made of features")
-            if stores:
-                good = len(stores) - (len(problems) - bad)
-                click.echo(f"{name}: {good} of {len(stores)} stores of percepts {what}")
+            for kind, looked in stores.items():
+                if looked:
+                    good = sum(not problem for _, problem in looked)
+                    click.echo(f"{name}: {good} of {len(looked)} stores of {kind} {what}")
         if problems:
             sys.exit(EXIT_FAILED)
 

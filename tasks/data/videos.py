@@ -195,21 +195,26 @@ def video_percepts(set_name: str, percepts: str = "") -> VideoPercepts:
     )
 
 
-def misplaced(index: Index, place: str, plan: StorePlan) -> str:
+def misplaced(
+    index: Index, place: str, plan: StorePlan, kind: Literal["percepts", "flow"] = "percepts"
+) -> str:
     """Why a store is not what its folder's name says, or not of a set's videos, as one sentence; empty if it is.
 
     Args:
         index: the set's.
         place: the name of the store's folder.
         plan: what the store says of itself.
+        kind: what it should hold.
     """
+    maker = _maker(plan) if kind == "percepts" else "`harness run flow`"
+    other = "another convnet's" if kind == "percepts" else "made otherwise"
     if place.rpartition("-")[2] != plan.identity[:12]:
         return (
-            f"{place} of {index.name} holds percepts of identity {plan.identity[:12]}, and its name should end in that: it "
-            "was renamed, or is another convnet's; give it back the name that it was made under, or remove it"
+            f"{place} of {index.name} holds {kind} of identity {plan.identity[:12]}, and its name should end in that: it "
+            f"was renamed, or is {other}; give it back the name that it was made under, or remove it"
         )
     if plan.made_of.get("videos") not in (index.content_identity, None):
-        return f"{place} was made of other videos than those that {index.name} holds now: run {_maker(plan)} again"
+        return f"{place} was made of other videos than those that {index.name} holds now: run {maker} again"
     return ""
 
 
