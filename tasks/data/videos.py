@@ -239,7 +239,7 @@ def check_alike(labelled: VideoPercepts, unlabelled: VideoPercepts) -> None:
         # Of imported features only their maker's word is known; files of two sets always differ.
         first, second = (
             {
-                name: value
+                name: _net_alone(value)
                 for name, value in each.items()
                 if not name.endswith("_sha256") and name != "dataset"
             }
@@ -255,6 +255,14 @@ def check_alike(labelled: VideoPercepts, unlabelled: VideoPercepts) -> None:
             f"the percepts of {unlabelled.set_name} are not made like those of {labelled.set_name}: {', '.join(sorted(differing))} "
             "differ; extract both in one way, or name others with pretrain_percepts=..."
         )
+
+
+def _net_alone(made: JSON) -> JSON:
+    """What is said of a net, without the videos' identity, in whose place an import may have put that of its own."""
+    seen = made.get("trained_on") if isinstance(made, Mapping) else None
+    if isinstance(made, Mapping) and isinstance(seen, Mapping):
+        return {**made, "trained_on": {name: seen[name] for name in seen if name != "videos"}}
+    return made
 
 
 def _check_unseen(data: VideoPercepts, split: int) -> None:

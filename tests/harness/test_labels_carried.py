@@ -12,7 +12,7 @@ from tasks.data.feature_plan import StorePlan
 from tasks.data.feature_shards import write_shard
 from tasks.data.index import Index, read
 from tasks.data.root import folder_of
-from tasks.data.videos import video_percepts
+from tasks.data.videos import check_alike, video_percepts
 from tests.harness.faked import invoke
 from tests.tasks.flow_sets import make_set
 
@@ -126,3 +126,18 @@ def test_a_link_to_the_export_is_followed(tmp_path: Path) -> None:
         if path.name != "made_of.json":
             (linked / path.name).symlink_to(path)
     assert "of split 1 of moves" in take("moves", linked).stdout
+
+
+def test_two_sets_of_one_net_may_pretrain_for_each_other(tmp_path: Path) -> None:
+    moves, more = make_set("moves"), make_set("more", videos=10)
+    seen = {"set_name": "moves", "index": moves.identity, "videos": moves.content_identity}
+    folders = {
+        "again": exported(moves, tmp_path / "1"),
+        "others": exported(more, tmp_path / "2", **seen),
+        "strangers": exported(more, tmp_path / "3", **seen, split=2),
+    }
+    for name, folder in folders.items():
+        take(name, folder, "--made-by", "CNN-M", "--splits", "2", "--test-share", "0.5")
+    check_alike(video_percepts("again"), video_percepts("others"))
+    with pytest.raises(ValueError, match="are not made like those of again: convnet differ"):
+        check_alike(video_percepts("again"), video_percepts("strangers"))
