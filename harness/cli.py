@@ -40,14 +40,14 @@ FORMATS = ("png", "pdf", "svg", "md", "tex", "csv", "html", "json")
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="video-lstm-harness", prog_name="harness")
 def cli() -> None:
-    r"""Reproduce "Unsupervised Learning of Video Representations using LSTMs", and put your own encoder through it.
+    """Reproduce "Unsupervised Learning of Video Representations using LSTMs", and put your own encoder through it.
 
     \b
     harness run fig12             run what is missing, draw the figure and the table
     harness describe fig12        what it computes, its knobs, its cost, the paper's numbers
     harness status fig12          what is done, running, waiting, failed, missing
     harness ui                    compare cells in MLflow
-    """
+    """  # noqa: D301 - \b is the character by which click keeps lines apart
 
 
 cli.add_command(data)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.answers import EXIT_FAILED, print_json, say, sentences
-from harness.feature_verbs import export_features, import_features
+from harness.feature_verbs import check_new_name, export_features, import_features
 from harness.source import UsageError
 from harness.split_words import rule_of, split_options
 from harness.words import Verbs, options
@@ -29,7 +29,7 @@ MEMORY = "examined.json"
 
 @click.group(cls=Verbs)
 def data() -> None:
-    r"""Index folders of videos, verify them, list them.
+    """Index folders of videos, verify them, list them.
 
     They lie under $HARNESS_DATA (./data without it), a folder a set.
 
@@ -38,7 +38,7 @@ def data() -> None:
     harness data index mine --videos clips --labels by-folder
     harness data verify ucf101
     harness data list
-    """
+    """  # noqa: D301 - \b is the character by which click keeps lines apart
 
 
 data.add_command(import_features)
@@ -101,7 +101,6 @@ def index(
     """
     with sentences():
         from tasks.data.build import assemble, check_before, check_ids, find_faults, match
-        from tasks.data.lists import official_counts
         from tasks.data.root import folder_of
         from tasks.data.survey import find_videos
 
@@ -113,10 +112,7 @@ def index(
             )
         if partial and not lists:
             raise UsageError("--partial has no effect without --lists: leave it out")
-        if official_counts(name) and not lists:
-            raise UsageError(
-                f"{name} is the name of an official set: give its lists by --lists DIR, or choose another name"
-            )
+        check_new_name(name, lists)
         videos_dir = videos_dir.expanduser()
         if not videos_dir.is_dir():
             raise UsageError(f"--videos {videos_dir} is no folder")
@@ -250,7 +246,7 @@ def _cores() -> int:
 @click.option("--full", is_flag=True, help="Compare checksums too, which reads every file.")
 @options("json")
 def verify(name: str, full: bool, as_json: bool) -> None:
-    """Look whether the files and percepts of an indexed set are there and of the right sizes. Exit code 1 if not."""
+    """Look whether files, percepts and flow of an indexed set are there and of the right sizes. Exit code 1 if not."""
     with sentences():
         from harness.data_show import Progress
         from tasks.data.index import read
@@ -260,7 +256,7 @@ def verify(name: str, full: bool, as_json: bool) -> None:
             found = read(name)
         except ValueError as error:
             raise UsageError(str(error)) from None
-        problems, stores = [], []
+        problems: list[str] = []
         if found.has_files:
             with Progress(name, len(found.videos), "files looked at") as progress:
                 for _, problem in verify_videos(found, full=full):
@@ -268,12 +264,14 @@ def verify(name: str, full: bool, as_json: bool) -> None:
                     if problem:
                         problems.append(problem)
         bad = len(problems)
-        for store, problem in verify_stores(found, full=full):
-            stores.append(store)
-            if problem:
-                problems.append(problem)
+        stores = {
+            "percepts": list(verify_stores(found, full=full)),
+            "flow": list(verify_stores(found, full=full, kind="flow")),
+        }
+        problems += [problem for looked in stores.values() for _, problem in looked if problem]
         if as_json:
-            print_json({"name": name, "videos": len(found.videos), "has_files": found.has_files, "percepts": stores, "full": full, "problems": problems})  # fmt: skip
+            names = {kind: [store for store, _ in looked] for kind, looked in stores.items()}
+            print_json({"name": name, "videos": len(found.videos), "has_files": found.has_files, **names, "full": full, "problems": problems})  # fmt: skip
         else:
             for problem in problems:
                 say(f"- {problem}")
@@ -283,9 +281,10 @@ def verify(name: str, full: bool, as_json: bool) -> None:
                 click.echo(f"{name}: {number - bad} of {number} files {what}")
             else:
                 click.echo(f"{name}: there are no files to verify, it was made of features")
-            if stores:
-                good = len(stores) - (len(problems) - bad)
-                click.echo(f"{name}: {good} of {len(stores)} stores of percepts {what}")
+            for kind, looked in stores.items():
+                if looked:
+                    good = sum(not problem for _, problem in looked)
+                    click.echo(f"{name}: {good} of {len(looked)} stores of {kind} {what}")
         if problems:
             sys.exit(EXIT_FAILED)
 

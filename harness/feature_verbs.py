@@ -127,17 +127,19 @@ def import_features(
     test_ids: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    r"""Put features that others extracted among the percepts of NAME.
+    """Put features that others extracted among the percepts of NAME.
 
     The files are those of the paper's own code: an HDF5 file with all frames of all videos in a row, and text files with a
     line a video. If NAME is indexed, names, labels and numbers of frames must be those of its index. If it is not, and the
-    features are all there is, an index without videos is made of the files.
+    features are all there is, an index without videos is made of the files. Keep made_of.json of export-features beside the
+    HDF5 file: it says whose labels were seen.
 
     \b
     harness data import-features ucf101 --hdf5 F.h5 --labels L.txt --num-frames N.txt --names V.txt
-    """
+    """  # noqa: D301 - \b is the character by which click keeps lines apart
     with sentences():
         from tasks.data.hidden6 import Source, plan_hidden6, read_listing
+        from tasks.data.made_of import labels_carried
         from tasks.data.root import folder_of
 
         if not STREAM.fullmatch(stream):
@@ -157,7 +159,9 @@ def import_features(
             folder = folder_of(name)
             listing = read_listing(source)
             index, is_new = _index(name, source, listing, new)
-            made_of = {"stream": stream, "made_by": made_by, "videos": index.content_identity}
+            videos = index.content_identity
+            seen = labels_carried(source.hdf5, videos)
+            made_of = {"stream": stream, "made_by": made_by, "videos": videos, **seen}
             plan = plan_hidden6(source, listing, dtype=dtype, made_of=made_of)
             store = f"{stream}-hidden6-{plan.identity[:12]}"
             _write(name, source, plan, folder / "percepts" / store)
@@ -202,15 +206,30 @@ def _index(name: str, source: "Source", listing: "Listing", new: NewIndex) -> tu
     return there, False
 
 
-def _made(name: str, source: "Source", listing: "Listing", new: NewIndex) -> "Index":
-    """An index of features without videos."""
-    from tasks.data.featured import index_of
-    from tasks.data.lists import official_counts
+def check_new_name(name: str, lists: Path | None) -> None:
+    """See that a set may be indexed under a name.
 
-    if official_counts(name) and not new.lists:
+    Raises:
+        UsageError: for the name of built-in data, and for that of an official set without its lists.
+    """
+    from tasks.data.lists import official_counts
+    from tasks.registry import DATASETS
+
+    if name in DATASETS:
+        raise UsageError(
+            f"{name} is the name of built-in data, which runs would take instead: choose another name"
+        )
+    if official_counts(name) and not lists:
         raise UsageError(
             f"{name} is the name of an official set: give its lists by --lists DIR, or choose another name"
         )
+
+
+def _made(name: str, source: "Source", listing: "Listing", new: NewIndex) -> "Index":
+    """An index of features without videos."""
+    from tasks.data.featured import index_of
+
+    check_new_name(name, new.lists)
     sheet = _sheet(source, listing, new)
     rule = rule_of(sheet, new.splits, new.test_share, new.seed)
     made, problems = index_of(name, rule.apply(sheet) if rule else sheet, listing, source)
@@ -279,6 +298,12 @@ def _tell(index: "Index", plan: "StorePlan", store: str, path: Path | None, as_j
     click.echo(
         f"percepts: {store}, {frames:,} frames of {plan.frame_size:,} numbers in {plan.dtype}"
     )
+    match plan.made_of:
+        case {"convnet": {"trained_on": {"set_name": set_name, "split": split}}}:
+            click.echo(
+                f"note: their net was trained on labels of split {split} of {set_name}, as made_of.json says: no other split of "
+                "its videos is tested on them"
+            )
     click.echo(f"use them: harness run fig12 --set dataset={index.name} --set percepts={store}")
 
 
@@ -297,7 +322,8 @@ def export_features(name: str, percepts: str, folder: Path) -> None:
     """Write percepts of NAME in the layout of the paper's own code.
 
     hidden6.h5, labels.txt and num_frames.txt, and beside these names.txt and classes.txt, from which import-features makes
-    the same set again. Numbers stay as they are, bit by bit.
+    the same set again, and made_of.json, by which it knows whose labels the net of the percepts has seen. Numbers stay as
+    they are, bit by bit.
     """
     with sentences():
         from tasks.data.features import FeatureStore
@@ -319,7 +345,7 @@ def export_features(name: str, percepts: str, folder: Path) -> None:
             place = folder_of(name) / "percepts" / found.place
             with FeatureStore.open(place, expect=found.percepts) as store:
                 store.verify()
-                export_hidden6(store, folder, videos, classes=index.classes)
+                export_hidden6(store, folder, videos, classes=index.classes, set_name=name)
         except (ValueError, LookupError) as error:
             raise UsageError(str(error)) from None
         say(f"{name}: {len(videos):,} videos of {found.place}")

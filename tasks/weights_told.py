@@ -68,7 +68,7 @@ def told_by(path: Path) -> Told | None:
         metadata = header.pop("__metadata__", {})
         shapes = {str(name): tuple(map(int, each["shape"])) for name, each in header.items()}
         task = json.loads(metadata.get("task", "{}"))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
     return Told(shapes=shapes, labels=_labels(task), flow=_flow(task))
 

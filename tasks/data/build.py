@@ -17,6 +17,8 @@ SHORT_FRAMES = 16
 """Frames of the paper's blocks (sec. 3.3): a shorter video has one block, its last frame held."""
 SHOWN = 5
 """Files that a note names before it only counts; index.json has them all, with reasons."""
+SPLITS_SHOWN = 10
+"""Splits of which a note says the group that they test before it only counts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,11 +38,22 @@ class Rule:
         """
         if self.leave_one_group_out:
             splits, groups = rules.leave_one_group_out(sheet.entries)
-            note = "splits leave one group out: " + ", ".join(
-                f"{split} tests {group}" for split, group in zip(splits, groups, strict=True)
-            )
+            named = [
+                f"{split} tests {group}"
+                for split, group in list(zip(splits, groups, strict=True))[:SPLITS_SHOWN]
+            ]
+            more = f" and {len(groups) - len(named)} more" if len(groups) > len(named) else ""
+            notes = [f"splits leave one group out: {', '.join(named)}{more}"]
+            # A video that no one named a group for carries its own id as the group's name.
+            if all(entry.group == entry.id for entry in sheet.entries if entry.label is not None):
+                notes.append(
+                    "no groups were given, so every video is a group of its own: near-copies of a tested video may be trained on"
+                )
             return replace(
-                sheet, splits=splits, splits_from="leave-one-group-out", notes=(*sheet.notes, note)
+                sheet,
+                splits=splits,
+                splits_from="leave-one-group-out",
+                notes=(*sheet.notes, *notes),
             )
         groups_of: defaultdict[int, set[str]] = defaultdict(set)
         for entry in sheet.entries:
@@ -55,7 +68,14 @@ class Rule:
         drawn = rules.draw(
             sheet.entries, num_splits=self.num_splits, test_share=self.test_share, seed=self.seed
         )
-        note = f"splits are drawn by group: test share {self.test_share:g}, seed {self.seed}"
+        shares = [len(each.test) / len(each.train + each.test) for each in drawn.values()]
+        # Rounded before they are compared: 0.25 to 0.25 would say nothing.
+        least, most = f"{min(shares):.2f}", f"{max(shares):.2f}"
+        came_out = least if least == most else f"{least} to {most}"
+        note = (
+            f"splits are drawn by group: test share {self.test_share:g} asked, {came_out} drawn, "
+            f"seed {self.seed}"
+        )
         return replace(sheet, splits=drawn, splits_from="drawn", notes=(*sheet.notes, note))
 
 

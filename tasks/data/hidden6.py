@@ -1,15 +1,15 @@
 """Features in the layout of the paper's own code, to and from a store.
 
 Three files: an HDF5 file with a dataset `hidden6` of shape (rows, 4096), all videos' frames in a row; labels.txt and
-num_frames.txt, a number a line and a line a video. Two that only this code adds: names.txt, an id a line, and
-classes.txt, the name of a class a line.
+num_frames.txt, a number a line and a line a video. Three that only this code adds: names.txt, an id a line,
+classes.txt, the name of a class a line, and made_of.json (`tasks.data.made_of`).
 
 Shapes: T frames of a video, R rows of the dataset (frames of all videos), D numbers of a frame's feature.
 """
 
-import glob
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +24,8 @@ from tasks.data.feature_plan import ITEM_BYTES, Clip, StorePlan
 from tasks.data.feature_shards import shards_missing, write_shard
 from tasks.data.features import FeatureStore
 from tasks.data.labels import nfc
+from tasks.data.made_of import FILE as MADE_OF
+from tasks.data.made_of import told_of
 from tasks.data.plain_json import JSON
 from tasks.data.sheet import id_of
 
@@ -190,6 +192,7 @@ def export_hidden6(
     *,
     dataset: str = DATASET,
     classes: Sequence[str] = (),
+    set_name: str = "",
 ) -> None:
     """Write videos of a store in the authors' layout, one in memory at a time, numbers as they are stored.
 
@@ -198,7 +201,8 @@ def export_hidden6(
         folder: where the files are to be; it must not exist, and appears when all are written.
         videos: ids and labels (from 0), in the order of the rows.
         dataset: the name of the dataset in the HDF5 file.
-        classes: names by label, for a fifth file classes.txt; none, no such file.
+        classes: names by label, for the file classes.txt; none, no such file.
+        set_name: of the set that the store is of, for made_of.json.
 
     Raises:
         ValueError: when there is no video or the folder exists.
@@ -214,7 +218,7 @@ def export_hidden6(
         )
     clips = [(video, store.num_frames(video)) for video, _ in videos]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.export-tmp")
     beside.mkdir()
     try:
         with h5py.File(beside / HDF5, "w") as file:
@@ -229,11 +233,15 @@ def export_hidden6(
         _write_lines(beside / NAMES, [video for video, _ in clips])
         if classes:
             _write_lines(beside / CLASSES, classes)
+        (beside / MADE_OF).write_text(told_of(set_name, store.plan), encoding="utf-8")
         for path in beside.iterdir():
             _flush(path)
         beside.rename(folder)
-        for left_behind in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
-            shutil.rmtree(left_behind, ignore_errors=True)  # by an export that was killed
+        # Names that no one else gives, matched whole: other hidden folders here are not ours.
+        ours = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{8}}\.export-tmp")
+        for left_behind in folder.parent.iterdir():
+            if ours.fullmatch(left_behind.name):
+                shutil.rmtree(left_behind, ignore_errors=True)  # by an export that was killed
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -308,7 +316,7 @@ def lines_of(path: Path) -> list[str]:
     """The lines of a text file without spaces around them.
 
     Raises:
-        ValueError: when there is no such file, or it is no text.
+        ValueError: when there is no such file, it cannot be read, or it is no text.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -316,6 +324,10 @@ def lines_of(path: Path) -> list[str]:
         raise ValueError(f"{path} does not exist: name a file with a line for each video") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} is no text in UTF-8: one line a video is needed") from None
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be read ({error.strerror}): name a file with a line for each video"
+        ) from None
     return [line.strip() for line in text.removesuffix("\n").split("\n")]
 
 

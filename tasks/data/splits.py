@@ -3,9 +3,13 @@
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from tasks.data.sheet import Entry, Split
+
+MOST_DRAWS = 1000
+"""Draws of one split before it is said that there is no further test set."""
 
 
 def draw(
@@ -13,10 +17,13 @@ def draw(
 ) -> dict[int, Split]:
     """Splits 1 to `num_splits`, whole groups on either side, each class as near to `test_share` as groups allow.
 
+    No two test the same videos: their mean would count one answer twice.
+
     Groups are taken in the order of the sha256 of (seed, split, group). One goes to the test list when that brings the
     test videos of all classes together nearer to their share, and when every class that it holds keeps another group to
-    train on. Then each class without a test video gets its first group that can be spared. No random stream is involved:
-    the same groups and seed give the same splits in every version, and split 2 needs no split 1.
+    train on. Then each class without a test video gets its first group that can be spared. A split that tests what an
+    earlier one does is drawn again, by the sha256 of (seed, split, 1, group), then 2 and so on. No random stream is
+    involved: the same groups and seed give the same splits in every version, however many are asked for.
 
     Args:
         entries: the videos; those without a label are on no list.
@@ -25,23 +32,43 @@ def draw(
         seed: any number.
 
     Raises:
-        ValueError: for a number of splits below 1, or a share that leaves no one to train or to test.
+        ValueError: for a number of splits below 1, a share that leaves no one to train or to test, or more splits than
+            these groups give different test sets.
     """
     if num_splits < 1:
         raise ValueError(f"{num_splits} splits: draw at least 1")
     if not 0 < test_share < 1:
         raise ValueError(f"a test share of {test_share} leaves one side empty: use 0.3, say")
-    return {split: _draw_one(entries, split, test_share, seed) for split in range(1, num_splits + 1)}  # fmt: skip
-
-
-def _draw_one(entries: Sequence[Entry], split: int, test_share: float, seed: int) -> Split:
     labels: defaultdict[str, Counter[int]] = defaultdict(Counter)
     for entry in entries:
         if entry.label is not None:
             labels[entry.group][entry.label] += 1
+    tested: list[frozenset[str]] = []
+    for split in range(1, num_splits + 1):
+        for attempt in range(MOST_DRAWS):
+            chosen = _draw_one(labels, f"{seed}\n{split}", attempt, test_share)
+            if chosen not in tested:
+                tested.append(chosen)
+                break
+        else:
+            one = len(tested) == 1
+            raise ValueError(
+                f"{num_splits} splits cannot be drawn: the {len(labels)} groups give only {len(tested)} different test "
+                f"{'set' if one else 'sets'} ({MOST_DRAWS:,} draws found no other), and one that is tested twice counts twice; "
+                f"ask for --splits {len(tested)}, name smaller groups by --groups, or take --splits leave-one-group-out"
+            )
+    return {split: _split(entries, chosen) for split, chosen in enumerate(tested, start=1)}
+
+
+def _draw_one(
+    labels: Mapping[str, Counter[int]], salt: str, attempt: int, test_share: float
+) -> frozenset[str]:
+    """The groups that are tested; `labels` counts each group's videos by label."""
+    if attempt:
+        salt = f"{salt}\n{attempt}"
 
     def rank(group: str) -> tuple[bytes, str]:
-        return hashlib.sha256(f"{seed}\n{split}\n{group}".encode()).digest(), group
+        return hashlib.sha256(f"{salt}\n{group}".encode()).digest(), group
 
     order = sorted(labels, key=rank)
     total: Counter[int] = Counter()
@@ -74,7 +101,7 @@ def _draw_one(entries: Sequence[Entry], split: int, test_share: float, seed: int
                 if label in labels[group] and group not in chosen and spared(group):
                     take(group)
                     break
-    return _split(entries, chosen)
+    return frozenset(chosen)
 
 
 def leave_one_group_out(entries: Sequence[Entry]) -> tuple[dict[int, Split], tuple[str, ...]]:
@@ -95,7 +122,7 @@ def leave_one_group_out(entries: Sequence[Entry]) -> tuple[dict[int, Split], tup
     return splits, tuple(groups)
 
 
-def _split(entries: Sequence[Entry], tested: set[str]) -> Split:
+def _split(entries: Sequence[Entry], tested: AbstractSet[str]) -> Split:
     labelled = [entry for entry in entries if entry.label is not None]
     return Split(
         train=tuple(sorted(entry.id for entry in labelled if entry.group not in tested)),

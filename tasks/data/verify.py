@@ -1,11 +1,13 @@
-"""Whether the files of an index, and its stores of percepts, are still what they were when they were made."""
+"""Whether the files of an index, and its stores of percepts and flow, are still what they were when they were made."""
 
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from tasks.data.feature_plan import read_plan
 from tasks.data.features import FeatureStore
+from tasks.data.flow_videos import FOLDER as FLOW
 from tasks.data.index import Index, IndexedVideo
 from tasks.data.root import folder_of
 from tasks.data.videos import misplaced
@@ -23,16 +25,20 @@ def verify_videos(index: Index, *, full: bool) -> Iterator[tuple[IndexedVideo, s
         yield video, _problem(video, folder / video.path, full=full)
 
 
-def verify_stores(index: Index, *, full: bool) -> Iterator[tuple[str, str]]:
+def verify_stores(
+    index: Index, *, full: bool, kind: Literal["percepts", "flow"] = "percepts"
+) -> Iterator[tuple[str, str]]:
     """Look at every store of a set, and yield the name of each with what is wrong as a sentence, or "".
 
     Args:
         index: the set.
         full: read everything and compare checksums, not only sizes and headers.
+        kind: of the stores.
     """
-    for folder in sorted((folder_of(index.name) / "percepts").glob("[!.]*")):
+    place = FLOW if kind == "flow" else "percepts"
+    for folder in sorted((folder_of(index.name) / place).glob("[!.]*")):
         try:
-            problem = misplaced(index, folder.name, read_plan(folder))
+            problem = misplaced(index, folder.name, read_plan(folder), kind)
             if not problem:
                 with FeatureStore.open(folder) as store:
                     if full:

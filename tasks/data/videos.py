@@ -206,21 +206,26 @@ def _is_usable(index: Index, place: str, plan: StorePlan) -> bool:
     )
 
 
-def misplaced(index: Index, place: str, plan: StorePlan) -> str:
+def misplaced(
+    index: Index, place: str, plan: StorePlan, kind: Literal["percepts", "flow"] = "percepts"
+) -> str:
     """Why a store is not what its folder's name says, or not of a set's videos, as one sentence; empty if it is.
 
     Args:
         index: the set's.
         place: the name of the store's folder.
         plan: what the store says of itself.
+        kind: what it should hold.
     """
+    maker = _maker(plan) if kind == "percepts" else "`harness run flow`"
+    other = "another convnet's" if kind == "percepts" else "made otherwise"
     if place.rpartition("-")[2] != plan.identity[:12]:
         return (
-            f"{place} of {index.name} holds percepts of identity {plan.identity[:12]}, and its name should end in that: it "
-            "was renamed, or is another convnet's; give it back the name that it was made under, or remove it"
+            f"{place} of {index.name} holds {kind} of identity {plan.identity[:12]}, and its name should end in that: it "
+            f"was renamed, or is {other}; give it back the name that it was made under, or remove it"
         )
     if plan.made_of.get("videos") not in (index.content_identity, None):
-        return f"{place} was made of other videos than those that {index.name} holds now: run {_maker(plan)} again"
+        return f"{place} was made of other videos than those that {index.name} holds now: run {maker} again"
     return ""
 
 
@@ -245,7 +250,7 @@ def check_alike(labelled: VideoPercepts, unlabelled: VideoPercepts) -> None:
         # Of imported features only their maker's word is known; files of two sets always differ.
         first, second = (
             {
-                name: value
+                name: _net_alone(value)
                 for name, value in each.items()
                 if not name.endswith("_sha256") and name != "dataset"
             }
@@ -286,6 +291,14 @@ def check_same_flow(first: VideoPercepts, other: VideoPercepts) -> None:
             f"{first.place} and {other.place} of {first.set_name} are not made alike ({', '.join(differing)} differ): one row of a table "
             "needs one kind of flow in all splits"
         )
+
+
+def _net_alone(made: JSON) -> JSON:
+    """What is said of a net, without the videos' identity, in whose place an import may have put that of its own."""
+    seen = made.get("trained_on") if isinstance(made, Mapping) else None
+    if isinstance(made, Mapping) and isinstance(seen, Mapping):
+        return {**made, "trained_on": {name: seen[name] for name in seen if name != "videos"}}
+    return made
 
 
 def _check_unseen(data: VideoPercepts, split: int) -> None:

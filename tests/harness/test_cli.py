@@ -63,6 +63,12 @@ def test_every_verb_has_help() -> None:
         assert len(shown.output.splitlines()) > 4
 
 
+def test_examples_in_help_stay_lines_of_their_own() -> None:
+    shown = invoke("--help").stdout
+    assert "\\b" not in shown
+    assert sum(line.startswith("  harness ") for line in shown.splitlines()) == 4
+
+
 @pytest.mark.parametrize(
     ("what", "expected"),
     [

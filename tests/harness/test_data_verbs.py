@@ -68,7 +68,7 @@ def test_labels_by_folder_and_groups_by_an_expression(
         "mine: 8 videos, 2 classes, 2 groups, 160 frames, 0.1 minutes"
     )
     assert "split 2: 4 to train, 4 to test" in done.stdout
-    assert "test share 0.3, seed 3" in done.stdout
+    assert "test share 0.3 asked, 0.50 drawn, seed 3" in done.stdout
     assert f"index: {root / 'mine' / 'index.json'}" in done.stdout
     found = read("mine")
     assert found.classes == ("run", "walk")
@@ -95,6 +95,14 @@ def test_json_says_what_was_indexed_and_listing_it_says_it_again(
     assert data("list").stdout.splitlines()[1].split() == (
         ["mine", "8", "0", "0", "160", "0.00", "0", "rgb-vgg16"]
     )
+
+
+def test_examples_in_help_stay_lines_of_their_own() -> None:
+    for words in ((), ("import-features",)):
+        shown = data(*words, "--help").stdout
+        assert "\\b" not in shown
+        examples = [line for line in shown.splitlines() if line.startswith("  harness data ")]
+        assert len(examples) == (1 if words else 4)
 
 
 def test_listing_nothing_says_how_to_begin(root: Path) -> None:
@@ -268,6 +276,9 @@ def test_empty_and_absent_folders_and_impossible_names(tmp_path: Path, decoded: 
     assert "is no folder" in data("index", "a", *words, tmp_path / "absent", code=2).stderr
     assert "is no name" in data("index", "a/b", *words, tmp_path / "empty", code=2).stderr
     assert "there is no index of 'nothing'" in data("verify", "nothing", code=2).stderr
+    assert "digits is the name of built-in data, which runs would take instead" in (
+        data("index", "digits", *words, tmp_path / "empty", code=2).stderr
+    )
     assert "did you mean 'verify'" in data("verfy", "nothing", code=2).stderr
 
 

@@ -175,6 +175,7 @@ def test_without_names_videos_are_numbered_and_reports_say_that_sources_are_unkn
 def test_official_lists_say_what_features_are_of(files: Files, tmp_path: Path) -> None:
     assert "mine" not in refusal(files, name="ucf101")
     assert "ucf101 is the name of an official set: give its lists" in refusal(files, name="ucf101")
+    assert "digits is the name of built-in data" in refusal(files, name="digits")
     lists = tmp_path / "lists"
     lists.mkdir()
     (lists / "classInd.txt").write_text("1 a\n2 b\n")
@@ -199,7 +200,7 @@ def test_what_is_exported_is_imported_again_bit_by_bit(
     done = invoke("data", "export-features", "mine", "--percepts", "rgb", "--to", str(out))
     assert done.exit_code == 0, done.output
     assert {path.name for path in out.iterdir()} == {
-        "hidden6.h5", "labels.txt", "num_frames.txt", "names.txt", "classes.txt"
+        "hidden6.h5", "labels.txt", "num_frames.txt", "names.txt", "classes.txt", "made_of.json"
     }  # fmt: skip
     words = ["--hdf5", "hidden6.h5", "--labels", "labels.txt", "--num-frames", "num_frames.txt"]
     words += ["--names", "names.txt", "--classes", "classes.txt", "--groups", r"(g\d+)"]

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.data import survey as surveying
 from tasks.data.build import Rule, assemble, check_before, find_faults, match
-from tasks.data.labels import by_folder, from_csv
+from tasks.data.labels import by_folder, from_csv, with_groups
 from tasks.data.sheet import Entry, Sheet, Split
 from tasks.data.survey import find_videos, survey
 from tasks.data.verify import verify_videos
@@ -78,6 +78,37 @@ def test_a_rule_refuses_classes_of_one_group() -> None:
     sheet = by_folder(["run/a.avi", "run/b.avi", "walk/c.avi"])
     with pytest.raises(ValueError, match="class walk has one group only"):
         Rule().apply(sheet)
+
+
+def test_leaving_many_groups_out_names_ten_of_them() -> None:
+    sheet = by_folder([f"{name}/{n:03d}.avi" for name in ("run", "walk") for n in range(300)])
+    rule = Rule(leave_one_group_out=True)
+    groups, alone = rule.apply(sheet).notes
+    assert groups.startswith("splits leave one group out: 1 tests run/000, 2 tests run/001, ")
+    assert groups.endswith(", 10 tests run/009 and 590 more")
+    assert alone == (
+        "no groups were given, so every video is a group of its own: near-copies of a tested video may be trained on"
+    )
+    (groups,) = rule.apply(with_groups(sheet, r"(\d)\.avi")).notes
+    assert groups.endswith("9 tests 8, 10 tests 9")
+
+
+def test_drawn_splits_say_what_share_came_out() -> None:
+    # Groups of 1, 2, 3 and 6 videos of each class: no fewer than one of them is tested.
+    files = [
+        f"{name}/{group}_{n}.avi"
+        for name in ("run", "walk")
+        for group, size in (("a", 1), ("b", 2), ("c", 3), ("d", 6))
+        for n in range(size)
+    ]
+    made = Rule(num_splits=3, seed=5).apply(with_groups(by_folder(files), r"([a-d])_"))
+    shares = sorted(len(split.test) / 24 for split in made.splits.values())
+    assert shares[0] < shares[-1]
+    assert made.notes == (
+        f"splits are drawn by group: test share 0.3 asked, {shares[0]:.2f} to {shares[-1]:.2f} drawn, seed 5",
+    )
+    even = Rule(num_splits=2, test_share=0.5).apply(by_folder(files))
+    assert even.notes == ("splits are drawn by group: test share 0.5 asked, 0.50 drawn, seed 0",)
 
 
 # ---- files

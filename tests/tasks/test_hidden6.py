@@ -216,7 +216,7 @@ def test_an_export_takes_the_videos_asked_for_or_writes_nothing(files: Files) ->
         with pytest.raises(ValueError, match="at least one"):
             export_hidden6(store, out, [])
         assert not out.exists()
-        (files.folder / ".out.killed").mkdir()
+        (files.folder / ".out.0123abcd.export-tmp").mkdir()
         export_hidden6(store, out, [("ü", 7), ("a", 1)], dataset="features")
         with pytest.raises(ValueError, match="exists"):
             export_hidden6(store, out, [("a", 1)])
@@ -227,6 +227,31 @@ def test_an_export_takes_the_videos_asked_for_or_writes_nothing(files: Files) ->
     assert (out / "num_frames.txt").read_text() == "4\n3\n"
     assert (out / "names.txt").read_text(encoding="utf-8") == "ü\na\n"
     assert [path.name for path in files.folder.glob(".*")] == []
+
+
+def test_an_export_leaves_what_others_keep_beside_it(files: Files) -> None:
+    files.write(rows())
+    files.read()
+    others = {
+        ".ut.backup", ".ut.v2.0123abcd.export-tmp", ".ut.0123abcd", ".ut.0123ABCD.export-tmp", ".ut.0123abcd.export-tmp.old",
+        ".xut.0123abcd.export-tmp",
+    }  # fmt: skip
+    for name in others:
+        (files.folder / name).mkdir()
+        (files.folder / name / "kept").touch()
+    with FeatureStore.open(files.folder / "store") as store:
+        export_hidden6(store, files.folder / "ut", [("a", 1)])
+    assert {path.parent.name for path in files.folder.glob(".*/kept")} == others
+
+
+def test_a_folder_in_place_of_a_list_is_named(files: Files) -> None:
+    files.write(rows())
+    (files.folder / "names.txt").unlink()
+    (files.folder / "names.txt").mkdir()
+    with pytest.raises(
+        ValueError, match=r"names\.txt cannot be read \(Is a directory\): name a file"
+    ):
+        files.read()
 
 
 def test_lines_may_end_as_on_windows(files: Files) -> None:

@@ -1,6 +1,8 @@
 """Lists, labels, groups and rules for splits: official ones to the last count, and a sentence for every mistake."""
 
 from collections import Counter
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,10 @@ from hypothesis import strategies as st
 from tasks.data.check import check_lists
 from tasks.data.labels import by_folder, from_csv, unlabelled, with_groups
 from tasks.data.lists import BadList, hmdb51_source, official_counts, read_lists
-from tasks.data.sheet import Entry, Sheet, id_of
+from tasks.data.sheet import Entry, Sheet, Split, id_of
 from tasks.data.splits import draw, leave_one_group_out
 from tests.real_data import real_data
+from tests.tasks.feature_sets import quick
 
 
 def problems(name: str, sheet: Sheet) -> tuple[str, ...]:
@@ -270,6 +273,16 @@ def entries(sizes: dict[tuple[int, str], int]) -> list[Entry]:
     ]
 
 
+def as_many_as_there_are(
+    videos: list[Entry], most: int, share: float, seed: int
+) -> dict[int, Split]:
+    for number in range(most, 1, -1):
+        with suppress(ValueError):
+            return draw(videos, num_splits=number, test_share=share, seed=seed)
+    return draw(videos, num_splits=1, test_share=share, seed=seed)
+
+
+@quick
 @given(
     sizes=st.dictionaries(
         st.tuples(st.integers(0, 3), st.sampled_from([f"p{n}" for n in range(9)])),
@@ -284,9 +297,10 @@ def test_drawn_splits_keep_groups_whole_and_a_group_to_train_every_class(
 ) -> None:
     videos = entries(sizes)
     group_of = {video.id: video.group for video in videos}
-    drawn = draw(videos, num_splits=2, test_share=share, seed=seed)
-    assert drawn == draw(videos[::-1], num_splits=2, test_share=share, seed=seed)
-    assert drawn[2] == draw(videos, num_splits=3, test_share=share, seed=seed)[2]
+    drawn = as_many_as_there_are(videos, 3, share, seed)
+    assert drawn == draw(videos[::-1], num_splits=len(drawn), test_share=share, seed=seed)
+    assert drawn[1] == draw(videos, num_splits=1, test_share=share, seed=seed)[1]
+    assert len({split.test for split in drawn.values()}) == len(drawn)
     for split in drawn.values():
         assert sorted(split.train + split.test) == sorted(group_of)
         assert not {group_of[v] for v in split.train} & {group_of[v] for v in split.test}
@@ -309,6 +323,41 @@ def test_a_drawn_split_is_the_same_in_every_version() -> None:
         "p2",
         "p3",
     }  # the first two by sha256 of "7\n1\n<group>"
+
+
+def test_drawn_splits_test_different_videos_or_are_refused() -> None:
+    videos = entries({(label, f"g{n}"): 2 for label in range(2) for n in range(4)})
+    for seed in range(12):
+        drawn = draw(videos, num_splits=4, test_share=0.3, seed=seed)
+        # 4 groups, one of which comes nearest to three tenths of each class.
+        assert {split.test for split in drawn.values()} == {
+            tuple(sorted(video.id for video in videos if video.group == f"g{n}")) for n in range(4)
+        }
+        assert draw(videos, num_splits=3, test_share=0.3, seed=seed) == dict(
+            list(drawn.items())[:3]
+        )
+        with pytest.raises(
+            ValueError,
+            match=r"5 splits cannot be drawn: the 4 groups give only 4 different test sets .*--splits 4, ",
+        ):
+            draw(videos, num_splits=5, test_share=0.3, seed=seed)
+
+
+def test_splits_that_do_not_meet_are_drawn_as_ever() -> None:
+    videos = entries({(label, f"p{n}"): 2 for label in range(2) for n in range(5)})
+    wanted = {
+        split: set(sorted((f"p{n}" for n in range(5)), key=lambda group: sha256(f"7\n{split}\n{group}".encode()).digest())[:2])
+        for split in range(1, 7)
+    }  # fmt: skip
+    drawn = draw(videos, num_splits=6, test_share=0.4, seed=7)
+    seen: list[set[str]] = []
+    met = 0
+    for split, groups in wanted.items():
+        found = {video.split("/")[1] for video in drawn[split].test}
+        met += groups in seen
+        assert (found == groups) is (groups not in seen)
+        seen.append(found)
+    assert met
 
 
 @pytest.mark.parametrize(("number", "share"), [(0, 0.3), (1, 0.0), (1, 1.0)])

@@ -351,7 +351,11 @@ def test_weights_tell_how_they_were_made_and_fit_as_they_are(
 
 def test_other_files_tell_nothing_and_old_identities_stay(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    for content in (b"", b"\xff" * 40, b"\2\0\0\0\0\0\0\0[]", b"\2\0\0\0\0\0\0\0{}"):
+    nested = b"[" * 200_000
+    deep = json.dumps({"__metadata__": {"task": nested.decode()}}).encode()
+    told_nothing = (b"[]", b"{}", nested, deep)
+    headers = [len(each).to_bytes(8, "little") + each for each in told_nothing]
+    for content in (b"", b"\xff" * 40, *headers):
         path.write_bytes(content)
         told = told_by(path)
         assert told is None or told.labels is None
