@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 Speed = Literal["fixed", "uniform"]
 
-FIXED_SPEED = 3.6
-"""Pixels a frame of the official test file: a tenth of the 36 pixels that a digit of 28 can move in a frame of 64."""
-SPEED_RANGE = (2.0, 5.0)
-"""Pixels a frame, of speed="uniform". The paper says "over a fixed range" and not which: ours lies around the fixed one."""
+FIXED_SPEED = 0.1
+"""A frame, as a part of the room that a digit has: 3.6 pixels for digits of 28 in frames of 64, as in the official test file."""
+SPEED_RANGE = (0.05, 0.15)
+"""The same of speed="uniform". The paper says "over a fixed range" and not which: ours lies around the fixed one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,8 +92,7 @@ def plan(
     place_BN2 = draws[..., 1:3].copy()  # (y, x) in [0, 1]
     angle_BN = 2 * math.pi * draws[..., 3]
     low, high = (FIXED_SPEED,) * 2 if rules.speed == "fixed" else SPEED_RANGE
-    # The official 3.6 pixels are for 36 pixels of room; other sizes keep the pixels, not the tenth.
-    speed_BN = (low + (high - low) * draws[..., 4]) / room
+    speed_BN = low + (high - low) * draws[..., 4]
     velocity_BN2 = np.stack([speed_BN * np.sin(angle_BN), speed_BN * np.cos(angle_BN)], axis=-1)
     corner_TBN2 = np.empty((num_frames, *place_BN2.shape), dtype=np.int64)
     for frame in range(num_frames):

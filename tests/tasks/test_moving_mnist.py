@@ -31,7 +31,7 @@ def by_the_rules(
             FIXED_SPEED
             if rules.speed == "fixed"
             else SPEED_RANGE[0] + (SPEED_RANGE[1] - SPEED_RANGE[0]) * pace
-        ) / room
+        )
         v_y, v_x = length * math.sin(2 * math.pi * turn), length * math.cos(2 * math.pi * turn)
         corners = []
         for _ in range(num_frames):
@@ -103,7 +103,10 @@ def test_speeds_positions_and_directions_are_distributed_as_said() -> None:
         assert np.abs(column - ranks).max() < 1.95 / math.sqrt(20_000)
     correlation = np.corrcoef(draws, rowvar=False) - np.eye(5)
     assert np.abs(correlation).max() < 0.03
-    for speed, (low, high) in (("fixed", (3.6, 3.6)), ("uniform", SPEED_RANGE)):
+    for speed, (low, high) in (
+        ("fixed", (3.6, 3.6)),
+        ("uniform", (36 * SPEED_RANGE[0], 36 * SPEED_RANGE[1])),
+    ):
         planned = plan(
             Rules(speed=speed), num_glyphs=1, side=28, seed=1, indices=range(500), num_frames=20
         )  # type: ignore[arg-type]
