@@ -109,7 +109,7 @@ def _images(folder: Path | None, part: Part) -> NDArray[np.uint8]:
 @lru_cache(maxsize=1)
 def _built_in() -> dict[Part, NDArray[np.uint8]]:
     """Scikit-learn's 8 x 8 digits, enlarged: a pixel is the weighted mean of the four around its place."""
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
     source_G88 = load_digits().images
     place_S = (np.arange(BUILT_IN_SIDE) + 0.5) * 8 / BUILT_IN_SIDE - 0.5
