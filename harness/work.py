@@ -177,7 +177,10 @@ def run_cell(
 
     kept = dict(task.files())
     kept["predictions.parquet"] = _parquet(predictions)
-    about = {"cell": cell.key, "task": json.dumps(cell.description()["task"], sort_keys=True)}
+    # One entry: safetensors writes several in an order that differs from process to process, and the same weights would then
+    # be other bytes, which makes all results that rest on them stale.
+    task_told = {**cell.description()["task"], "cell": cell.key}
+    about = {"task": json.dumps(task_told, sort_keys=True)}
     for name, tensors in task.products(model).items():
         plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         # A file of weights may go on alone: what it was trained on, and on whose labels, goes with it.

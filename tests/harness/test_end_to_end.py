@@ -160,6 +160,16 @@ def test_a_result_with_a_changed_number_is_not_believed(copy_of_finished: Harnes
     assert copy_of_finished.json("status", "fig12")["done"] == NUM_CELLS - 1
 
 
+def test_a_file_of_weights_says_its_task_in_one_entry(finished: Harness) -> None:
+    """Of two, safetensors would write now one first and now the other: weights made again would be other bytes."""
+    path = next(finished.work.glob("runs/*/attempt-*/encoder.safetensors"))
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    (told,) = header["__metadata__"].values()
+    assert json.loads(told)["class"] == "Pretrain"
+    assert json.loads(told)["cell"][:16] == path.parents[1].name
+
+
 def test_missing_weights_make_a_result_missing(copy_of_finished: Harness) -> None:
     weights = next(copy_of_finished.work.glob("runs/*/attempt-*/encoder.safetensors"))
     weights.unlink()

@@ -117,7 +117,7 @@ def test_features_alone_make_a_set_without_videos(files: Files, root: Path, tmp_
         assert not sides[0] & sides[1]
     run_fig12(tmp_path)
     report = (tmp_path / "work/reports/fig12/fig12.md").read_text()
-    assert "Indexed from features alone: there are no video files." in report
+    assert "mine: indexed from features alone: there are no video files." in report
     verified = invoke("data", "verify", "mine", "--full")
     assert verified.exit_code == 0, verified.output
     assert verified.stdout.splitlines() == [
