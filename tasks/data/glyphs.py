@@ -32,7 +32,8 @@ FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 class Glyphs:
     """Training and test glyphs; made by `find_glyphs`."""
 
-    name: str
+    name: str = field(metadata={"key": False}, compare=False)
+    """What reports call them."""
     side: int
     """S."""
     num_train: int

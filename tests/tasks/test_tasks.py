@@ -141,7 +141,7 @@ def test_every_declared_metric_is_scored_once(task: Task) -> None:
 
 def test_pretraining_streams_never_meet() -> None:
     train = [PRETRAIN.batch(seed, 0, Shard()).frames_TBD[:, :1] for seed in (0, 1, 0x5EED)]
-    tested = PRETRAIN._sequences(0x5EED, range(1)).frames_TBD
+    tested = PRETRAIN.evaluation(range(1)).frames_TBD
     assert not any(torch.equal(each, tested) for each in train)
 
 
