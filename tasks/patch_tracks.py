@@ -161,7 +161,7 @@ def cut(frames_NYXC: np.ndarray, place: tuple[int, int], side: int, colour: Colo
         # Whole numbers, so that a level is the same wherever it is computed.
         luma_NYX = (patch_NYXC.astype(np.int64) @ np.array([299, 587, 114]) + 500) // 1000
         patch_NYXC = luma_NYX.astype(np.uint8)[..., None]
-    return patch_NYXC.reshape(len(patch_NYXC), -1)
+    return patch_NYXC.reshape(len(patch_NYXC), side**2 * CHANNELS[colour])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

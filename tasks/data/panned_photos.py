@@ -45,8 +45,8 @@ class PannedPhotos:
     output: ClassVar[Literal["logistic", "linear"]] = "linear"
     notes: ClassVar[tuple[str, ...]] = (
         "panned_photos: no videos, but windows of 32 x 32 that pan over two photographs at 0 to 2 pixels a frame; training windows "
-        "lie in the left two thirds of each, held-out ones in the right third. Losses cannot be compared with those on patches of "
-        "UCF-101.",
+        "lie in the left two thirds of each, held-out ones in the right third, which shows less (sky, leaves out of focus). Losses cannot "
+        "be compared with those on patches of UCF-101.",
         "panned_photos: pixels in [0, 1] minus the training mean, divided by the training standard deviation (one number each), so "
         "squared errors are in units of that variance.",
     )
