@@ -20,14 +20,13 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.data.dataset import EVALUATION_SEED
 from tasks.data.moving_mnist import uniforms
 
 PHOTOS = ("china.jpg", "flower.jpg")
 SIDE = 32
 FASTEST = 2.0
 """Pixels a frame, of the halved photographs."""
-TEST_SEED = 0
-"""Names the stream of held-out sequences. Training may have the same seed: it never sees their part of a photograph."""
 
 Part = Literal["train", "held_out"]
 
@@ -71,7 +70,7 @@ class PannedPhotos:
 
     def evaluation(self, indices: Sequence[int], num_frames: int) -> NDArray[np.float32]:
         """Held-out sequences, float32 (T, B, D): a pure function of the index."""
-        return _panned("held_out", TEST_SEED, indices, num_frames)
+        return _panned("held_out", EVALUATION_SEED, indices, num_frames)
 
 
 class Paths(NamedTuple):

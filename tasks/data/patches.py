@@ -17,6 +17,7 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.data.dataset import EVALUATION_SEED
 from tasks.data.features import FeatureStore
 from tasks.data.held_out import sides, sides_of
 from tasks.data.index import read
@@ -31,9 +32,6 @@ CHANNELS = {"gray": 1, "rgb": 3}
 
 TRACKS, FRAMES = 1_024, 32
 """The mean and the standard deviation are measured on so many training tracks, and so many frames of each."""
-
-TEST_SEED = 0
-"""Names the stream of held-out sequences. Training may have the same seed: its videos are other ones."""
 
 
 def track_id(video: str, number: int) -> str:
@@ -116,7 +114,7 @@ class Patches:
 
     def evaluation(self, indices: Sequence[int], num_frames: int) -> NDArray[np.float32]:
         """Sequences of the held-out videos, drawn likewise, float32 (T, B, D): a pure function of the index."""
-        return self._drawn("held_out", TEST_SEED, indices, num_frames)
+        return self._drawn("held_out", EVALUATION_SEED, indices, num_frames)
 
     def _drawn(
         self, side: Literal["train", "held_out"], seed: int, indices: Sequence[int], num_frames: int

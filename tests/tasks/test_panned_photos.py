@@ -5,23 +5,28 @@ import math
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from sklearn.datasets import load_sample_images
 
-from tasks.cell import canonical
+from tasks.cell import Cell, canonical
+from tasks.data.dataset import EVALUATION_SEED
 from tasks.data.moving_mnist import uniforms
 from tasks.data.panned_photos import (
     FASTEST,
     PHOTOS,
     SIDE,
-    TEST_SEED,
     PannedPhotos,
     part_of,
     paths,
     photographs,
 )
+from tasks.encoders import LSTM
+from tasks.pretrain import Pretrain
+from tasks.schedule import Schedule
+from tasks.task import Shard
 
 DATA = PannedPhotos()
 
@@ -59,7 +64,7 @@ def test_frames_are_what_scipy_interpolates_where_the_window_is(side: str) -> No
     made = DATA.unlabelled(9, indices, num_frames) if side == "train" else DATA.evaluation(indices, num_frames)  # fmt: skip
     assert made.shape == (num_frames, 3, SIDE**2)
     assert made.dtype == np.float32
-    seed = 9 if side == "train" else TEST_SEED
+    seed = 9 if side == "train" else EVALUATION_SEED
     for row, draws in enumerate(uniforms(seed, indices, 5).tolist()):
         photo, at_row, at_column, turn, pace = draws
         speed, angle = FASTEST * pace, 2 * math.pi * turn
@@ -127,3 +132,21 @@ def test_it_is_a_value_whose_version_is_in_a_key() -> None:
     assert (DATA.name, DATA.stream, DATA.output, DATA.frame_size) == ("panned_photos", "patches", "linear", 1024)  # fmt: skip
     with pytest.raises(ValueError, match="num_frames=0: a sequence has at least 1"):
         DATA.unlabelled(0, [1], 0)
+
+
+def test_a_composite_learns_to_do_better_than_the_mean_picture() -> None:
+    torch.set_num_threads(1)
+    schedule = Schedule(steps=30, batch_size=8, learning_rate=1e-2)
+    task = Pretrain(dataset=DATA, encoder=LSTM(units=16, layers=1), schedule=schedule, input_frames=4, future_frames=3, test_sequences=32)  # fmt: skip
+    assert Cell(task=task).description()["task"]["dataset"] == canonical(DATA)
+    model = task.build(0, ())
+    optimizer = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate)
+    for step in range(schedule.steps):
+        optimizer.zero_grad()
+        task.loss(model, task.batch(0, step, Shard())).backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        scores = {score.metric.name: score.value for score in task.score(task.predict(model, 0))}
+    of_nothing = 0.5 * float(np.square(DATA.evaluation(range(32), 7)[4:]).sum(-1).mean())
+    assert scores["future_loss"] < 0.8 * of_nothing
