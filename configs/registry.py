@@ -38,6 +38,10 @@ EXPERIMENTS: Mapping[str, Entry] = {
         place="configs.temporal_stream:temporal",
         summary="Temporal: the temporal-stream ConvNet, trained on stored flow",
     ),
+    "patches": Entry(
+        place="configs.patches:patches",
+        summary="Patches: 32 x 32 squares of a set of videos, followed through their frames",
+    ),
     "percepts": Entry(
         place="configs.percepts:percepts",
         summary="Percepts: every frame of a set of videos through a convnet, into a feature store",

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -250,10 +250,11 @@ def _cores() -> int:
 @click.option("--full", is_flag=True, help="Compare checksums too, which reads every file.")
 @options("json")
 def verify(name: str, full: bool, as_json: bool) -> None:
-    """Look whether files, percepts and flow of an indexed set are there and of the right sizes. Exit code 1 if not."""
+    """Look whether files, percepts, flow and patches of an indexed set are there and of the right sizes. Exit code 1 if not."""
     with sentences():
         from harness.data_show import Progress
         from tasks.data.index import read
+        from tasks.data.stores import Kind
         from tasks.data.verify import verify_stores, verify_videos
 
         try:
@@ -268,10 +269,7 @@ def verify(name: str, full: bool, as_json: bool) -> None:
                     if problem:
                         problems.append(problem)
         bad = len(problems)
-        stores = {
-            "percepts": list(verify_stores(found, full=full)),
-            "flow": list(verify_stores(found, full=full, kind="flow")),
-        }
+        stores = {kind: list(verify_stores(found, full=full, kind=kind)) for kind in get_args(Kind)}
         problems += [problem for looked in stores.values() for _, problem in looked if problem]
         if as_json:
             names = {kind: [store for store, _ in looked] for kind, looked in stores.items()}
@@ -312,7 +310,7 @@ def list_(as_json: bool) -> None:
                 continue
             features = [
                 f"{before}{each.name}"
-                for kind, before in (("flow", "flow/"), ("percepts", ""))
+                for kind, before in (("flow", "flow/"), ("patches", "patches/"), ("percepts", ""))
                 for each in sorted((path.parent / kind).glob("[!.]*"))
                 if each.is_dir()
             ]
