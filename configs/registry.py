@@ -18,6 +18,14 @@ EXPERIMENTS: Mapping[str, Entry] = {
         place="configs.fig12:fig12",
         summary="Fig. 12: accuracy against labelled videos per class, with and without pretraining",
     ),
+    "fig9": Entry(
+        place="configs.fig9:fig9",
+        summary="Fig. 9: input features of a Composite Model, by L2 norm",
+    ),
+    "fig10": Entry(
+        place="configs.fig10:fig10",
+        summary="Fig. 10: output features of its two decoders, by L2 norm",
+    ),
     "two_stream": Entry(
         place="configs.two_stream:two_stream",
         summary="Table 4's streams: RGB, flow and their fusion, split by split, on your videos",

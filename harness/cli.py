@@ -34,7 +34,7 @@ PATIENCE_S = 120.0
 """Seconds that a run on a cluster waits for the closing job of an earlier one."""
 WATCH_S = 5.0
 """Seconds between two looks of `harness status --watch`."""
-FORMATS = ("png", "pdf", "svg", "md", "tex", "csv", "html", "json")
+FORMATS = ("png", "pdf", "svg", "gif", "md", "tex", "csv", "html", "json")
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

@@ -50,6 +50,7 @@ def evidence(
         rows=tuple(rows),
         failed=failed,
         provenance=_origin(experiment, plan, settings),
+        kept={key: found.folder for key, found in plan.done.items()},
     )
 
 

@@ -1,5 +1,6 @@
-"""`harness data`: index a folder of videos, verify it, list what there is; features in and out are in `feature_verbs`.
+"""`harness data`: index a folder of videos, verify it, list what there is.
 
+Features in and out are in `feature_verbs`, what comes from the internet is in `fetch_verb`.
 Words become objects here; the work is in `tasks.data`, what people read is in `harness.data_show`.
 """
 
@@ -14,6 +15,7 @@ import click
 
 from harness.answers import EXIT_FAILED, print_json, say, sentences
 from harness.feature_verbs import check_new_name, export_features, import_features
+from harness.fetch_verb import fetch
 from harness.source import UsageError
 from harness.split_words import rule_of, split_options
 from harness.words import Verbs, options
@@ -29,7 +31,7 @@ MEMORY = "examined.json"
 
 @click.group(cls=Verbs)
 def data() -> None:
-    """Index folders of videos, verify them, list them.
+    """Index folders of videos, verify them, list them; fetch MNIST.
 
     They lie under $HARNESS_DATA (./data without it), a folder a set.
 
@@ -38,11 +40,13 @@ def data() -> None:
     harness data index mine --videos clips --labels by-folder
     harness data verify ucf101
     harness data list
+    harness data fetch mnist
     """  # noqa: D301 - \b is the character by which click keeps lines apart
 
 
 data.add_command(import_features)
 data.add_command(export_features)
+data.add_command(fetch)
 
 
 @data.command()

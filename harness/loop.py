@@ -113,7 +113,7 @@ def train(
         DivergedError: when the loss is not finite.
     """
     schedule = task.schedule
-    shard = Shard(rank=ranks.rank, num_ranks=ranks.num_ranks)
+    shard = Shard(rank=ranks.rank, num_ranks=ranks.num_ranks, device=str(ranks.device))
     history: dict[str, list[float]] = {"step": [], "loss": [], "learning_rate": [], "time": []}
     if schedule.steps == 0:  # a model that is only applied may have nothing to train
         return Trained(history=history, resumed_from=0, seconds=0.0)

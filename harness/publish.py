@@ -10,7 +10,7 @@ from harness.plan import Plan
 from harness.uri import place_of_store, uri
 from harness.workdir import Workdir
 
-FORMATS = ("png", "pdf", "svg", "md", "tex", "csv", "html", "json")
+FORMATS = ("png", "pdf", "svg", "gif", "md", "tex", "csv", "html", "json")
 
 
 def draw(

@@ -5,8 +5,14 @@ from a csv file. Checking rows against cells is `reports.join`; means and spread
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 Value = str | int | float | bool | None
 
@@ -48,6 +54,9 @@ class Evidence:
     `notes`: sentences printed under the tables; `chance`: dataset to chance level in percent; `commit`.
     """
 
+    kept: Mapping[str, Path] = field(default_factory=dict)
+    """Cell key to the folder of its accepted run, for reports that show what a run kept: pictures, weights, predictions."""
+
     def __post_init__(self) -> None:
         """Refuse a name that could not be a file name on any system."""
         if not _FILE_NAME.fullmatch(self.experiment):
@@ -55,6 +64,45 @@ class Evidence:
                 f"the experiment name {self.experiment!r} becomes the name of files; "
                 "use letters, digits, '_', '-' and '.' only"
             )
+
+    def arrays(self, cell: str, file: str, names: Collection[str] = ()) -> dict[str, "np.ndarray"]:
+        """Arrays that a cell's accepted run kept in one of its files.
+
+        Args:
+            cell: Its key.
+            file: Name of the file without ".safetensors".
+            names: Which of them, all if left out; only these are read.
+
+        Returns:
+            By name; empty when the cell has no accepted run.
+
+        Raises:
+            ValueError: When the run kept no such file or array.
+        """
+        if cell not in self.kept:
+            return {}
+        from safetensors import SafetensorError, safe_open
+
+        path = self.kept[cell] / f"{file}.safetensors"
+        try:
+            with safe_open(path, framework="numpy") as opened:
+                return {name: opened.get_tensor(name) for name in names or sorted(opened.keys())}
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{path} does not hold what a report needs: {error}") from error
+
+    def predictions(self, cell: str, columns: Collection[str] = ()) -> "pd.DataFrame | None":
+        """What a cell's accepted run predicted, one line a thing; None when the cell has no accepted run.
+
+        Args:
+            cell: Its key.
+            columns: Which columns, all if left out.
+        """
+        if cell not in self.kept:
+            return None
+        import pandas as pd
+
+        path = self.kept[cell] / "predictions.parquet"
+        return pd.read_parquet(path, columns=list(columns) or None)
 
     @property
     def notes(self) -> tuple[str, ...]:

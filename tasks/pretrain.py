@@ -1,20 +1,20 @@
 """Unsupervised pretraining: reconstruct the input backwards, predict the future, or both (secs. 2.2 to 2.5).
 
 Training sees an endless stream of unlabelled sequences: sequence i of seed s is a pure function of (s, i), and
-step k takes i = k B .. (k + 1) B - 1. Evaluation uses a stream of its own. Shapes: T frames in, F frames
+step k takes i = k B .. (k + 1) B - 1. Evaluation has sequences of its own. Shapes: T frames in, F frames
 ahead, B sequences, D numbers of a frame.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from tasks.cell import UNKEYED, Cell
-from tasks.data.dataset import Dataset
+from tasks.data.dataset import TRAINING_SEEDS, DrawnOnDevice, Unlabelled
 from tasks.encoders import EncoderSpec, lstm_gflop
 from tasks.keyed import KEYED_UNLESS_DEFAULT
 from tasks.schedule import Schedule
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 Decoder = Literal["none", "unconditioned", "conditional"]
 TrainingPrecision = Literal["float32", "bfloat16"]
-
-EVALUATION_SEED = 0x5EED
-"""Seed of the evaluation stream; training seeds have it added to a high bit, so the streams never meet."""
 
 FUTURE_LOSS = Metric(
     name="future_loss",
@@ -51,6 +48,20 @@ RECONSTRUCTION_LOSS = Metric(
 )
 
 
+TARGET_ENTROPY = Metric(
+    name="target_entropy",
+    unit="nats/frame",
+    higher_is_better=False,
+    meaning="future_loss of a predictor that is right in every pixel: grey pixels are worth their own entropy, so no model "
+    "is below it",
+)
+
+
+def at_frame(metric: Metric, frame: int) -> str:
+    """The column of predictions that has a metric at one predicted frame alone, counted from 1."""
+    return f"{metric.name}_{frame:03d}"
+
+
 class Sequences(NamedTuple):
     """Unlabelled frames cut in two."""
 
@@ -71,10 +82,11 @@ class Pretrain:
         FUTURE_LOSS,
         FUTURE_LOSS_TEACHER_FORCED,
         RECONSTRUCTION_LOSS,
+        TARGET_ENTROPY,
     )
     parallel: ClassVar[bool] = True
 
-    dataset: Dataset
+    dataset: Unlabelled
     encoder: EncoderSpec
     reconstruct: Decoder = "unconditioned"
     predict_future: Decoder = "unconditioned"
@@ -82,7 +94,7 @@ class Pretrain:
     future_frames: int = 13
     schedule: Schedule
     test_sequences: int = 512
-    """Sequences of the evaluation stream that the losses are averaged over."""
+    """Held-out sequences that the losses are averaged over."""
     chunk: int = field(default=64, metadata=UNKEYED)
     """Sequences evaluated at once."""
     precision: TrainingPrecision = field(default="float32", metadata=KEYED_UNLESS_DEFAULT)
@@ -177,17 +189,26 @@ class Pretrain:
             output=self.dataset.output,
         )
 
-    def _sequences(self, seed: int, indices: range) -> Sequences:
-        import torch
-
-        frames = self.dataset.unlabelled(seed, indices, self.input_frames + self.future_frames)
-        frames_TBD = torch.from_numpy(frames)
+    def _cut(self, frames_TBD: torch.Tensor) -> Sequences:
         return Sequences(frames_TBD[: self.input_frames], frames_TBD[self.input_frames :])
 
     def batch(self, seed: int, step: int, shard: Shard) -> Sequences:
         """This rank's rows of the global batch of `step`."""
-        size = self.schedule.batch_size
-        return self._sequences(seed + (1 << 32), range(step * size, (step + 1) * size)[shard.rows])
+        import torch
+
+        size, length = self.schedule.batch_size, self.input_frames + self.future_frames
+        indices = range(step * size, (step + 1) * size)[shard.rows]
+        seed += TRAINING_SEEDS
+        if isinstance(self.dataset, DrawnOnDevice):
+            return self._cut(self.dataset.unlabelled_on(shard.device, seed, indices, length))
+        return self._cut(torch.from_numpy(self.dataset.unlabelled(seed, indices, length)))
+
+    def evaluation(self, indices: range, device: torch.device | str = "cpu") -> Sequences:
+        """Held-out sequences by index, on a device."""
+        import torch
+
+        length = self.input_frames + self.future_frames
+        return self._cut(torch.from_numpy(self.dataset.evaluation(indices, length)).to(device))
 
     def loss(self, model: torch.nn.Module, batch: Sequences) -> torch.Tensor:
         """Nats per sequence (reconstruction and future weigh 1:1), over the global batch size.
@@ -215,25 +236,33 @@ class Pretrain:
         return total / self.schedule.batch_size
 
     def num_chunks(self) -> int:
-        """Pieces of the evaluation stream."""
+        """Pieces of the held-out sequences."""
         return -(-self.test_sequences // self.chunk)
 
     def predict(self, model: torch.nn.Module, chunk: int) -> Predictions:
-        """Losses of every sequence of a chunk, mean over its frames."""
+        """Losses of every sequence of a chunk, mean over its frames; those of the future at every frame, too."""
         from models.autoencoder import frame_loss, reversed_targets
 
         first = chunk * self.chunk
         indices = range(first, min(first + self.chunk, self.test_sequences))
-        device = next(model.parameters()).device
-        batch = Sequences(*(each.to(device) for each in self._sequences(EVALUATION_SEED, indices)))
+        batch = self.evaluation(indices, next(model.parameters()).device)
         table: Predictions = {"sequence": np.arange(indices.start, indices.stop, dtype=np.int64)}
         free = model(batch.frames_TBD, future_steps=self.future_frames, teacher_forced=False)
         if free.future_TBD is not None:
-            loss_FB = frame_loss(free.future_TBD, batch.future_FBD, self.dataset.output)
-            table["future_loss"] = loss_FB.double().mean(dim=0).cpu().numpy()
-            forced = model(batch.frames_TBD, batch.future_FBD, teacher_forced=True)
-            loss_FB = frame_loss(forced.future_TBD, batch.future_FBD, self.dataset.output)
-            table["future_loss_teacher_forced"] = loss_FB.double().mean(dim=0).cpu().numpy()
+            forced = free
+            if self.predict_future == "conditional":
+                forced = model(batch.frames_TBD, batch.future_FBD, teacher_forced=True)
+            for metric, decoded in (
+                (FUTURE_LOSS, free),
+                (FUTURE_LOSS_TEACHER_FORCED, forced),
+            ):
+                loss_FB = frame_loss(decoded.future_TBD, batch.future_FBD, self.dataset.output)
+                table[metric.name] = loss_FB.double().mean(dim=0).cpu().numpy()
+                for frame, loss_B in enumerate(loss_FB, start=1):
+                    table[at_frame(metric, frame)] = loss_B.double().cpu().numpy()
+            if self.dataset.output == "logistic":
+                entropy_FB = _entropy(batch.future_FBD)
+                table[TARGET_ENTROPY.name] = entropy_FB.mean(dim=0).cpu().numpy()
         if free.reconstruction_TBD is not None:
             targets_TBD = reversed_targets(batch.frames_TBD)
             loss_TB = frame_loss(free.reconstruction_TBD, targets_TBD, self.dataset.output)
@@ -241,7 +270,7 @@ class Pretrain:
         return table
 
     def score(self, predictions: Predictions) -> Iterator[Score]:
-        """Mean losses over the evaluation stream.
+        """Mean losses over the held-out sequences.
 
         Raises:
             ValueError: unless every sequence is there exactly once, with finite losses.
@@ -255,7 +284,10 @@ class Pretrain:
                 value = float(predictions[metric.name].mean())
                 if not np.isfinite(value):
                     raise ValueError(f"{metric.name} is {value}: this model has no score")
-                yield Score(metric=metric, value=value, count=self.test_sequences)
+                unit = metric.unit if self.dataset.output == "logistic" else "squared loss/frame"
+                yield Score(
+                    metric=replace(metric, unit=unit), value=value, count=self.test_sequences
+                )
 
     def products(self, model: torch.nn.Module) -> Mapping[str, Mapping[str, torch.Tensor]]:
         """The encoder, for classifiers; the whole model, for pictures."""
@@ -265,3 +297,13 @@ class Pretrain:
         if not isinstance(encoder, nn.Module):
             raise TypeError(f"{type(model).__name__}.encoder is not a module")
         return {"encoder": encoder.state_dict(), "model": model.state_dict()}
+
+
+def _entropy(frames_TBD: torch.Tensor) -> torch.Tensor:
+    """Entropy of pixels as Bernoulli variables, summed over a frame, float64 (T, B)."""
+    import torch
+
+    frames_TBD = frames_TBD.double()
+    return -(torch.xlogy(frames_TBD, frames_TBD) + torch.xlogy(1 - frames_TBD, 1 - frames_TBD)).sum(
+        2
+    )

@@ -56,6 +56,8 @@ class Shard:
 
     rank: int = 0
     num_ranks: int = 1
+    device: str = "cpu"
+    """Where the batch is wanted, in torch's words; a task may give it on the CPU all the same."""
 
     @property
     def rows(self) -> slice:

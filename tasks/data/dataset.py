@@ -1,14 +1,20 @@
-"""What a task asks of a set of videos: lists, splits, groups and frames."""
+"""What a task asks of a set of videos: lists, splits, groups and frames, or sequences without labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
+
+EVALUATION_SEED = 0x5EED
+"""Seed of held-out sequences where they are drawn from a stream."""
+TRAINING_SEEDS = 1 << 32
+"""Added to the seeds of training streams, so that no training stream is the one of evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,11 +63,22 @@ class Labelled(Protocol):
         """The official test list of a split."""
 
 
-class Dataset(Labelled, Protocol):
-    """Labelled videos with splits, and an endless stream of unlabelled ones.
+class Unlabelled(Protocol):
+    """An endless stream of unlabelled sequences, and others to evaluate on.
 
-    Frames are float32 vectors of `frame_size` numbers, scaled as the models expect them.
+    Frames are float32 vectors of `frame_size` numbers, scaled as the models expect them. An implementation is a frozen
+    dataclass: its class name, version and fields are part of a cell's key.
     """
+
+    version: ClassVar[int]
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that every report on it should repeat."""
 
     @property
     def stream(self) -> str:
@@ -75,14 +92,31 @@ class Dataset(Labelled, Protocol):
     def output(self) -> Literal["logistic", "linear"]:
         """The decoders' output units: logistic for frames in [0, 1], linear for anything else."""
 
+    def unlabelled(self, seed: int, indices: Sequence[int], num_frames: int) -> np.ndarray:
+        """Sequences to train on by index, float32 (T, B, frame_size): a pure function of (seed, index)."""
+
+    def evaluation(self, indices: Sequence[int], num_frames: int) -> np.ndarray:
+        """Sequences to evaluate on by index from 0, float32 (T, B, frame_size)."""
+
+
+@runtime_checkable
+class DrawnOnDevice(Protocol):
+    """A stream that can be drawn where it is trained on."""
+
+    def unlabelled_on(
+        self, device: str, seed: int, indices: Sequence[int], num_frames: int
+    ) -> torch.Tensor:
+        """What `unlabelled` gives, as a tensor on a device of torch's."""
+
+
+class Dataset(Labelled, Unlabelled, Protocol):
+    """Labelled videos with splits, and an endless stream of unlabelled ones."""
+
     def frames(self, video: Video) -> np.ndarray:
         """All frames of a labelled video, float32 (T, frame_size)."""
 
     def window(self, video: Video, start: int, num_frames: int) -> np.ndarray:
         """Frames start .. start + num_frames of a labelled video, as far as it has them, float32 (<= num_frames, frame_size)."""
-
-    def unlabelled(self, seed: int, indices: Sequence[int], num_frames: int) -> np.ndarray:
-        """Unlabelled sequences by index, float32 (T, B, frame_size): a pure function of (seed, index)."""
 
 
 @lru_cache(maxsize=256)

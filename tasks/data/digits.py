@@ -24,7 +24,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.data.dataset import Video
+from tasks.data.dataset import EVALUATION_SEED, Video
 from tasks.data.digit_motion import (
     CLASSES,
     FRAME_SIDE,
@@ -239,6 +239,10 @@ class Digits:
         frames_BTYX = unlabelled(seed, indices, num_frames)
         flat_BTD = frames_BTYX.reshape(len(indices), num_frames, self.frame_size)
         return _scaled(np.ascontiguousarray(flat_BTD.swapaxes(0, 1)))
+
+    def evaluation(self, indices: Sequence[int], num_frames: int) -> NDArray[np.float32]:
+        """Sequences of a stream of its own, (T, B, 400); its images are those of training in other motion."""
+        return self.unlabelled(EVALUATION_SEED, indices, num_frames)
 
 
 def _scaled(frames: Frames) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from tasks.data.dataset import Video
+from tasks.data.dataset import EVALUATION_SEED, Video
 from tasks.data.feature_plan import StorePlan, read_plan
 from tasks.data.feature_shards import shards_missing
 from tasks.data.features import FeatureStore
@@ -128,6 +128,10 @@ class VideoPercepts:
             out_TBD[count:, row] = out_TBD[count - 1, row]
         out_TBD /= self._scale
         return out_TBD
+
+    def evaluation(self, indices: Sequence[int], num_frames: int) -> np.ndarray:
+        """Windows drawn as `unlabelled` draws them, by a stream of its own, float32 (T, B, D)."""
+        return self.unlabelled(EVALUATION_SEED, indices, num_frames)
 
     @property
     def _store(self) -> FeatureStore:
