@@ -264,4 +264,5 @@ def _table(evidence: Evidence, lines: pd.DataFrame, *, first: str, sizes: bool) 
         caption=caption,
         notes=tuple(notes),
         label=f"tab:{evidence.experiment.replace('_', '-')}",
+        group_by=1 if sizes else 0,  # names of models are long
     )
