@@ -234,8 +234,9 @@ def _table(evidence: Evidence, lines: pd.DataFrame, *, first: str, sizes: bool) 
     metrics |= {LEAST: "least possible"} if bounded else {}
     kept = {"layers": "layers", "units": "units"} if sizes else {"dataset": "data"}
     some = evidence.expected[0]
+    said = f" (in {unit})" if unit else ""  # once, or the table is wider than a page
     caption = (
-        f"{evidence.title}. Losses are means over {some['test_sequences']:,} held-out sequences and their frames, summed over "
+        f"{evidence.title}. Losses{said} are means over {some['test_sequences']:,} held-out sequences and their frames, summed over "
         f"pixels; decoders run freely. {some['input_frames']} frames are read, {some['future_frames']} are predicted."
     )
     notes = []
@@ -251,7 +252,7 @@ def _table(evidence: Evidence, lines: pd.DataFrame, *, first: str, sizes: bool) 
         columns=(
             Column(header=first),
             *(Column(header=each, align="right" if sizes else "left") for each in kept.values()),
-            *(Column(header=each, unit=unit, align="right") for each in metrics.values()),
+            *(Column(header=each, align="right") for each in metrics.values()),
         ),
         rows=tuple(
             (

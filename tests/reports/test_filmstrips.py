@@ -307,7 +307,7 @@ def test_teacher_forced_losses_stand_apart_and_only_where_they_differ(make: Make
 
 def test_linear_outputs_have_their_unit_and_no_least_loss(make: Make) -> None:
     text = draw_models(make(output="linear"), ["md"])["strips.md"].decode()
-    assert "future (squared loss/frame)" in text
+    assert "Losses (in squared loss/frame) are means" in text
     assert "nats" not in text
     assert "least possible" not in text.lower()
 
