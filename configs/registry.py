@@ -26,6 +26,18 @@ EXPERIMENTS: Mapping[str, Entry] = {
         place="configs.fig10:fig10",
         summary="Fig. 10: output features of its two decoders, by L2 norm",
     ),
+    "fig5": Entry(
+        place="configs.fig5:fig5",
+        summary="Fig. 5: moving digits, reconstructed and predicted by three Composite Models",
+    ),
+    "fig6": Entry(
+        place="configs.fig6:fig6",
+        summary="Fig. 6: image patches, reconstructed and predicted by two sizes of Composite Model",
+    ),
+    "fig8": Entry(
+        place="configs.fig8:fig8",
+        summary="Fig. 8: one and three moving digits, shown to a model that was trained on two",
+    ),
     "two_stream": Entry(
         place="configs.two_stream:two_stream",
         summary="Table 4's streams: RGB, flow and their fusion, split by split, on your videos",

@@ -22,6 +22,7 @@ from tasks.data.moving_digits import TestSet
 from tasks.data.moving_mnist import Speed
 from tasks.encoders import LSTM
 from tasks.pretrain import Decoder, Pretrain
+from tasks.registry import load
 from tasks.schedule import Schedule
 
 MODELS: Mapping[str, tuple[Decoder, Decoder]] = {
@@ -121,6 +122,15 @@ def _model(
     )
 
 
+def find_patches(name: str) -> Unlabelled:
+    """Patches by name: the built-in panned photographs, or those cut from an indexed set."""
+    if name == "panned_photos":
+        built_in: Unlabelled = load("tasks.data.panned_photos:PannedPhotos")()
+        return built_in
+    found: Unlabelled = load("tasks.data.patches:find_patches")(name)
+    return found
+
+
 def _meaning(name: str, what: str) -> str:
     """A knob's meaning with its value at each scale."""
     values = ", ".join(f"{scale} {getattr(sizes, name):,}" for scale, sizes in SIZES.items())
@@ -146,3 +156,4 @@ TestSequences: TypeAlias = Annotated[
     int | None, _meaning("test_sequences", "held-out sequences that losses are averaged over")
 ]
 Layers: TypeAlias = Annotated[Literal[1, 2], "layers of encoder and decoders"]
+Show: TypeAlias = Annotated[int, "held-out sequences that are drawn"]
