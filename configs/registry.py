@@ -18,6 +18,10 @@ EXPERIMENTS: Mapping[str, Entry] = {
         place="configs.fig12:fig12",
         summary="Fig. 12: accuracy against labelled videos per class, with and without pretraining",
     ),
+    "table2": Entry(
+        place="configs.table2:table2",
+        summary="Table 2: loss of predicted frames, four models, moving digits and image patches",
+    ),
     "two_stream": Entry(
         place="configs.two_stream:two_stream",
         summary="Table 4's streams: RGB, flow and their fusion, split by split, on your videos",
