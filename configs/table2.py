@@ -4,7 +4,7 @@ Each model has two layers. On digits: 10 frames in, 10 ahead, cross entropy; on 
 paper's numbers, on Moving MNIST (64 x 64 pixels, 2048 units) and on patches of UCF-101 (32 x 32): Future Predictor 350.2 and
 225.2, Composite Model 344.9 and 210.7, Conditional Future Predictor 343.5 and 221.3, Composite Model with Conditional Future
 Predictor 341.2 and 208.1. So the Composite is ahead of the Future Predictor, and each conditional model of its unconditioned
-one, by 1 to 7 in the hundred. The cells are those of Figures 5 to 10 where these have two layers.
+one, by 1 to 7 %. The cells are those of Figures 5 to 10 where these have two layers.
 """
 
 from collections.abc import Collection

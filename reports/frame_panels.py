@@ -150,7 +150,9 @@ def _handles(
             Line2D([], [], color=FAINT, linestyle=":", label="floor: the true frames' own entropy")
         )
     if frames["sd"].notna().any():
-        label = f"error bars: ±1 sd over {int(frames['n'].max())} seeds"
+        seeds = frames["n"][frames["sd"].notna()]
+        few, many = int(seeds.min()), int(seeds.max())
+        label = f"error bars: ±1 sd over {many if few == many else f'{few} to {many}'} seeds"
         handles.append(Line2D([], [], color=INK, linestyle="none", marker="|", label=label))
     return handles
 

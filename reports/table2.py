@@ -112,7 +112,7 @@ def _losses(means: pd.DataFrame) -> Table:
         rows=tuple(rows),
         caption=(
             f"Table 2 on {_shown(first['dataset'])}: {_LOSS[output]} of a predicted frame, summed over its {first['frame_size']:,} "
-            f"numbers, mean over {first['future_frames']} predicted frames and {first['test_sequences']:,} held-out sequences; lower "
+            f"{'pixels' if output == 'logistic' else 'numbers'}, mean over {first['future_frames']} predicted frames and {first['test_sequences']:,} held-out sequences; lower "
             "is better. Free-running: a conditional predictor sees its own outputs; teacher-forced: the true previous frames. To "
             f"unconditioned models nothing is shown, so the two are one.{spread}"
         ),
@@ -145,8 +145,9 @@ def _loss_notes(means: pd.DataFrame, *, own: bool) -> list[str]:
         f"{first['batch_size']:,} sequences"
     )
     notes = [
-        f"“published” is Srivastava et al. (2015), Table 2: {PAPERS_SETTING[str(first['output'])]}. The paper does not say whether "
-        f"its conditional models were scored free-running or teacher-forced. Ours: {sizes}."
+        f"“published” is Srivastava et al. (2015), Table 2: {PAPERS_SETTING[str(first['output'])]}. Its conditional "
+        "decoders receive the frame generated last (sec. 2.2), so free-running is what to compare; how they were scored is not said "
+        f"beyond that. Ours: {sizes}."
     ]
     if not own:
         why = (

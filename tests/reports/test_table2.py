@@ -3,6 +3,8 @@
 import io
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -306,7 +308,8 @@ class Cells(HTMLParser):
 def test_all_forms_agree_and_are_the_same_every_time(runs: Runs) -> None:
     evidence = filled(runs)
     files = draw(evidence, FORMS)
-    assert files == draw(evidence, FORMS)
+    again = draw(evidence, ["png", "md", "tex", "csv", "json"])
+    assert again == {name: files[name] for name in again}
     forms = {f"table2.{form}" for form in FORMS if form != "gif"}
     assert set(files) == forms | {"table2_frames.csv", "table2_seeds.csv"}
     page = Cells()
@@ -346,6 +349,40 @@ def test_the_figure_has_a_panel_a_column_and_dashes_for_teacher_forcing(runs: Ru
     assert names[:4] == list(MODELS)
     assert "error bars: ±1 sd over 3 seeds" in names
     assert [text.get_text() for text in figure.axes[0].texts] == ["↓ floor: 109.0"]
+
+
+def test_it_is_drawn_without_torch(runs: Runs) -> None:
+    filled(runs, seeds=1)
+    given = {"cells": runs.cells, "rows": runs.rows, "kept": {k: str(p) for k, p in runs.kept.items()}}  # fmt: skip
+    code = """
+import json, sys
+from pathlib import Path
+from reports.evidence import Evidence
+from reports.table2 import draw
+given = json.load(sys.stdin)
+evidence = Evidence(experiment="t", title="T", expected=tuple(given["cells"]), rows=tuple(given["rows"]), failed={},
+    provenance={}, kept={key: Path(folder) for key, folder in given["kept"].items()})
+assert len(draw(evidence, ["md", "svg", "csv"])) == 5
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_sizes_are_told_without_a_file_or_refused_in_a_sentence(runs: Runs) -> None:
+    evidence = filled(runs, seeds=1)
+    key = str(runs.cells[0]["cell"])
+    assert evidence.sizes(key, "model") == {"a": 15, "b": 7}
+    assert evidence.sizes("unknown", "model") == {}
+    with pytest.raises(ValueError, match=r"other.safetensors does not hold what a report needs"):
+        evidence.sizes(key, "other")
 
 
 @pytest.mark.parametrize("change", [{"seed": 0}, {"steps": 7}])

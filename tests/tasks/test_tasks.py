@@ -159,7 +159,8 @@ def test_a_constant_half_scores_ln_2_per_pixel() -> None:
         torch.nn.init.zeros_(decoder.readout.weight)  # type: ignore[union-attr]
         torch.nn.init.zeros_(decoder.readout.bias)  # type: ignore[union-attr]
     for score in PRETRAIN.score(predict(PRETRAIN, model)):
-        assert score.value == pytest.approx(400 * np.log(2), rel=1e-6)
+        if score.metric.name != "target_entropy":  # that is the frames' own
+            assert score.value == pytest.approx(400 * np.log(2), rel=1e-6)
 
 
 @pytest.mark.parametrize(
