@@ -142,7 +142,7 @@ def _loss_notes(means: pd.DataFrame, *, own: bool) -> list[str]:
     first = means.iloc[0]
     sizes = (
         f"{first['layers']} layers of {first['units']:,} units, {first['steps']:,} steps of "
-        f"{first['batch_size']:,} sequences"
+        f"{first['batch_size']:,} sequences ({first['optimizer']}, trained in {first['precision']})"
     )
     notes = [
         f"“published” is Srivastava et al. (2015), Table 2: {PAPERS_SETTING[str(first['output'])]}. Its conditional "

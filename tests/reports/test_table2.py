@@ -75,6 +75,9 @@ class Runs:
             "test_sequences": 2,
             "steps": 300,
             "batch_size": 32,
+            "learning_rate": 2e-3,
+            "optimizer": "adamw",
+            "precision": "float32",
         }
         self.cells.append(cell)
         if loss is None:
