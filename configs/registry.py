@@ -18,6 +18,10 @@ EXPERIMENTS: Mapping[str, Entry] = {
         place="configs.fig12:fig12",
         summary="Fig. 12: accuracy against labelled videos per class, with and without pretraining",
     ),
+    "table2": Entry(
+        place="configs.table2:table2",
+        summary="Table 2: loss of predicted frames, four models, moving digits and image patches",
+    ),
     "fig9": Entry(
         place="configs.fig9:fig9",
         summary="Fig. 9: input features of a Composite Model, by L2 norm",

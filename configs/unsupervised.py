@@ -68,6 +68,25 @@ def sized(scale: ScaleName, **chosen: object) -> Sizes:
     return replace(SIZES[scale], **by_hand)
 
 
+BUILT_IN_PATCHES = "panned_photos"
+
+
+def find_patches(name: str) -> Unlabelled:
+    """Image patches by name.
+
+    Args:
+        name: "panned_photos" (built in), or an indexed set with a store of patches.
+
+    Raises:
+        ValueError: when there is no such set or it has no store of patches, in one sentence.
+    """
+    if name == BUILT_IN_PATCHES:
+        built_in: Unlabelled = load("tasks.data.panned_photos:PannedPhotos")()
+        return built_in
+    found: Unlabelled = load("tasks.data.patches:find_patches")(name)
+    return found
+
+
 def digits_model(
     data: Unlabelled, model: str, sizes: Sizes, *, layers: int = 2, seed: int = 0
 ) -> Cell:
@@ -147,6 +166,9 @@ SpeedKnob: TypeAlias = Annotated[
 ]
 TestSetKnob: TypeAlias = Annotated[
     TestSet, "what is tested on: the official file if it is there (auto), it or nothing, or drawn"
+]
+PatchesKnob: TypeAlias = Annotated[
+    str, "image patches: panned_photos (built in), or an indexed set with a store of patches"
 ]
 Units: TypeAlias = Annotated[int | None, _meaning("units", "units of an LSTM layer")]
 Steps: TypeAlias = Annotated[int | None, _meaning("steps", "optimiser steps")]
