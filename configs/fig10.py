@@ -14,6 +14,8 @@ from configs.unsupervised import (
     Batch,
     Glyphs,
     Layers,
+    OptimiserKnob,
+    PrecisionKnob,
     Rate,
     SpeedKnob,
     Steps,
@@ -45,6 +47,8 @@ def fig10(
     steps: Steps = None,
     batch: Batch = None,
     rate: Rate = None,
+    optimiser: OptimiserKnob = "modern",
+    precision: PrecisionKnob = None,
     test_sequences: TestSequences = None,
 ) -> Experiment:
     """Output features of a Composite Model.
@@ -59,6 +63,8 @@ def fig10(
         steps: optimiser steps.
         batch: sequences a step.
         rate: peak learning rate.
+        optimiser: of training.
+        precision: of training.
         test_sequences: held-out sequences that losses are averaged over.
 
     Raises:
@@ -66,8 +72,9 @@ def fig10(
     """
     data = moving_digits(glyphs, speed=speed, test_set=test_set)
     sizes = sized(
-        scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences
-    )
+        scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences,
+        optimiser=optimiser, precision=precision,
+    )  # fmt: skip
     return Experiment(
         title=f"Output features from the two decoders of a Composite Model, {data.name}",
         cells=(digits_model(data, COMPOSITE, sizes, layers=layers),),

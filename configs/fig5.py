@@ -13,6 +13,8 @@ from configs.scales import ScaleKnob
 from configs.unsupervised import (
     Batch,
     Glyphs,
+    OptimiserKnob,
+    PrecisionKnob,
     Rate,
     Show,
     SpeedKnob,
@@ -55,6 +57,8 @@ def fig5(
     steps: Steps = None,
     batch: Batch = None,
     rate: Rate = None,
+    optimiser: OptimiserKnob = "modern",
+    precision: PrecisionKnob = None,
     test_sequences: TestSequences = None,
 ) -> Experiment:
     """Moving digits, reconstructed and predicted.
@@ -69,14 +73,17 @@ def fig5(
         steps: optimiser steps.
         batch: sequences a step.
         rate: peak learning rate.
+        optimiser: of training.
+        precision: of training.
         test_sequences: held-out sequences that losses are averaged over.
 
     Raises:
         ValueError: for a value outside its range, before anything is run.
     """
     sizes = sized(
-        scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences
-    )
+        scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences,
+        optimiser=optimiser, precision=precision,
+    )  # fmt: skip
     data = moving_digits(glyphs, speed=speed, test_set=test_set)
     other_data = (
         ()

@@ -14,6 +14,8 @@ from configs.experiment import Experiment
 from configs.scales import ScaleKnob
 from configs.unsupervised import (
     Batch,
+    OptimiserKnob,
+    PrecisionKnob,
     Rate,
     Show,
     Steps,
@@ -54,6 +56,8 @@ def fig6(
     steps: Steps = None,
     batch: Batch = None,
     rate: Rate = None,
+    optimiser: OptimiserKnob = "modern",
+    precision: PrecisionKnob = None,
     test_sequences: TestSequences = None,
 ) -> Experiment:
     """Image patches, reconstructed and predicted.
@@ -67,14 +71,17 @@ def fig6(
         steps: optimiser steps.
         batch: sequences a step.
         rate: peak learning rate.
+        optimiser: of training.
+        precision: of training.
         test_sequences: held-out sequences that losses are averaged over.
 
     Raises:
         ValueError: for a value outside its range, before anything is run.
     """
     sizes = sized(
-        scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences
-    )
+        scale, "patches", units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences,
+        optimiser=optimiser, precision=precision,
+    )  # fmt: skip
     larger = 2 * sizes.units if larger_units is None else larger_units
     if larger <= sizes.units:
         raise ValueError(

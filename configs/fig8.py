@@ -14,6 +14,8 @@ from configs.unsupervised import (
     Batch,
     Glyphs,
     Layers,
+    OptimiserKnob,
+    PrecisionKnob,
     Rate,
     Show,
     SpeedKnob,
@@ -50,6 +52,8 @@ def fig8(
     steps: Steps = None,
     batch: Batch = None,
     rate: Rate = None,
+    optimiser: OptimiserKnob = "modern",
+    precision: PrecisionKnob = None,
     test_sequences: TestSequences = None,
 ) -> Experiment:
     """One and three moving digits, reconstructed and predicted by a model of two.
@@ -65,14 +69,17 @@ def fig8(
         steps: optimiser steps.
         batch: sequences a step.
         rate: peak learning rate.
+        optimiser: of training.
+        precision: of training.
         test_sequences: held-out sequences that losses are averaged over.
 
     Raises:
         ValueError: for a value outside its range, before anything is run.
     """
     sizes = sized(
-        scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences
-    )
+        scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences,
+        optimiser=optimiser, precision=precision,
+    )  # fmt: skip
     two = moving_digits(glyphs, speed=speed, test_set=test_set)
     one, three = (
         moving_digits(glyphs, num_digits=number, speed=speed, test_set="generated")

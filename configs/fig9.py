@@ -15,6 +15,8 @@ from configs.unsupervised import (
     Batch,
     Glyphs,
     Layers,
+    OptimiserKnob,
+    PrecisionKnob,
     Rate,
     SpeedKnob,
     Steps,
@@ -46,6 +48,8 @@ def fig9(
     steps: Steps = None,
     batch: Batch = None,
     rate: Rate = None,
+    optimiser: OptimiserKnob = "modern",
+    precision: PrecisionKnob = None,
     test_sequences: TestSequences = None,
 ) -> Experiment:
     """Input features of a Composite Model.
@@ -60,6 +64,8 @@ def fig9(
         steps: optimiser steps.
         batch: sequences a step.
         rate: peak learning rate.
+        optimiser: of training.
+        precision: of training.
         test_sequences: held-out sequences that losses are averaged over.
 
     Raises:
@@ -67,8 +73,9 @@ def fig9(
     """
     data = moving_digits(glyphs, speed=speed, test_set=test_set)
     sizes = sized(
-        scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences
-    )
+        scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences,
+        optimiser=optimiser, precision=precision,
+    )  # fmt: skip
     return Experiment(
         title=f"Input features from a Composite Model, {data.name}",
         cells=(digits_model(data, COMPOSITE, sizes, layers=layers),),

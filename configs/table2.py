@@ -8,7 +8,7 @@ one, by 1 to 7 %. The cells are those of Figures 5 to 10 where these have two la
 """
 
 from collections.abc import Collection
-from typing import Annotated, Literal
+from typing import Annotated
 
 from configs.experiment import Experiment
 from configs.scales import ScaleKnob
@@ -16,8 +16,11 @@ from configs.unsupervised import (
     BUILT_IN_PATCHES,
     MODELS,
     Batch,
+    Data,
     Glyphs,
+    OptimiserKnob,
     PatchesKnob,
+    PrecisionKnob,
     Rate,
     SpeedKnob,
     Steps,
@@ -33,8 +36,6 @@ from reports.evidence import Evidence
 from tasks.cell import Cell
 from tasks.data.dataset import Unlabelled
 from tasks.data.moving_digits import moving_digits
-
-Data = Literal["digits", "patches"]
 
 
 def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
@@ -58,6 +59,8 @@ def table2(
     steps: Steps = None,
     batch: Batch = None,
     rate: Rate = None,
+    optimiser: OptimiserKnob = "modern",
+    precision: PrecisionKnob = None,
     test_sequences: TestSequences = None,
 ) -> Experiment:
     """Loss of predicted frames: four models, two kinds of data.
@@ -74,6 +77,8 @@ def table2(
         steps: optimiser steps.
         batch: sequences a step.
         rate: peak learning rate.
+        optimiser: of training.
+        precision: of training.
         test_sequences: held-out sequences that losses are averaged over.
 
     Raises:
@@ -86,9 +91,6 @@ def table2(
             )
     if min(seeds) < 0:
         raise ValueError(f"seeds={','.join(map(str, seeds))}: a seed is 0 or more")
-    sizes = sized(
-        scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences
-    )
     cells: list[Cell] = []
     notes: list[str] = []
     for column in columns:
@@ -99,6 +101,10 @@ def table2(
             else find_patches(patches)
         )
         make = digits_model if digits else patches_model
+        sizes = sized(
+            scale, column, optimiser=optimiser, units=units, steps=steps, batch=batch, rate=rate,
+            test_sequences=test_sequences, precision=precision,
+        )  # fmt: skip
         cells += [make(data, model, sizes, seed=seed) for model in MODELS for seed in seeds]
         notes += data.notes
     return Experiment(

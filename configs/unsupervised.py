@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeAlias
 
+from configs.optimisers import OptimiserName, schedule
 from configs.scales import ScaleName
 from reports.published import (
     COMPOSITE,
@@ -21,9 +22,8 @@ from tasks.data.dataset import Unlabelled
 from tasks.data.moving_digits import TestSet
 from tasks.data.moving_mnist import Speed
 from tasks.encoders import LSTM
-from tasks.pretrain import Decoder, Pretrain
+from tasks.pretrain import Decoder, Pretrain, TrainingPrecision
 from tasks.registry import load
-from tasks.schedule import Schedule
 
 MODELS: Mapping[str, tuple[Decoder, Decoder]] = {
     FUTURE_PREDICTOR: ("none", "unconditioned"),
@@ -39,6 +39,9 @@ PATCH_FRAMES = (16, 13)
 """The same on patches."""
 
 
+Data: TypeAlias = Literal["digits", "patches"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sizes:
     """Sizes and schedules of the unsupervised models."""
@@ -46,26 +49,64 @@ class Sizes:
     units: int
     steps: int
     batch: int
-    rate: float
+    rate: float | None
+    """Peak learning rate; None where the optimiser has its own."""
     test_sequences: int
+    precision: TrainingPrecision
+    optimiser: OptimiserName = "modern"
 
 
-SIZES: Mapping[ScaleName, Sizes] = {
-    "demo": Sizes(units=256, steps=2000, batch=32, rate=2e-3, test_sequences=512),
-    "paper": Sizes(units=2048, steps=150_000, batch=128, rate=5e-4, test_sequences=10_000),
+SIZES: Mapping[Data, Mapping[ScaleName, Sizes]] = {
+    "digits": {
+        "demo": Sizes(
+            units=256, steps=1500, batch=32, rate=2e-3, test_sequences=512, precision="float32"
+        ),
+        "paper": Sizes(
+            units=2048,
+            steps=150_000,
+            batch=128,
+            rate=5e-4,
+            test_sequences=10_000,
+            precision="bfloat16",
+        ),
+    },
+    "patches": {
+        "demo": Sizes(
+            units=128, steps=800, batch=32, rate=2e-3, test_sequences=512, precision="float32"
+        ),
+        "paper": Sizes(
+            units=2048,
+            steps=150_000,
+            batch=128,
+            rate=5e-4,
+            test_sequences=10_000,
+            precision="bfloat16",
+        ),
+    },
 }
+BATCH_IN_2015 = 80
+"""Sequences a step in the authors' code."""
 
 
-def sized(scale: ScaleName, **chosen: object) -> Sizes:
+def sized(
+    scale: ScaleName,
+    data: Data = "digits",
+    *,
+    optimiser: OptimiserName = "modern",
+    **chosen: object,
+) -> Sizes:
     """A scale's sizes with what was chosen by hand in place of its own; None stands for nothing chosen.
+
+    With optimiser=as_in_2015 batch and rate are the authors', unless chosen.
 
     Raises:
         ValueError: for a name that is no scale.
     """
-    if scale not in SIZES:
-        raise ValueError(f"scale={scale}: choose from {', '.join(SIZES)}")
+    if scale not in SIZES[data]:
+        raise ValueError(f"scale={scale}: choose from {', '.join(SIZES[data])}")
     by_hand: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
-    return replace(SIZES[scale], **by_hand)
+    own = {"batch": BATCH_IN_2015, "rate": None} if optimiser == "as_in_2015" else {}
+    return replace(SIZES[data][scale], **{**own, **by_hand}, optimiser=optimiser)
 
 
 BUILT_IN_PATCHES = "panned_photos"
@@ -127,13 +168,13 @@ def _model(
             predict_future=predict_future,
             input_frames=frames[0],
             future_frames=frames[1],
-            schedule=Schedule(
+            schedule=schedule(
+                sizes.optimiser,
                 steps=sizes.steps,
                 batch_size=sizes.batch,
                 learning_rate=sizes.rate,
-                warmup_steps=min(100, sizes.steps // 10),
-                clip_norm=200.0,
             ),
+            precision=sizes.precision,
             test_sequences=sizes.test_sequences,
         ),
         seed=seed,
@@ -141,19 +182,18 @@ def _model(
     )
 
 
-def find_patches(name: str) -> Unlabelled:
-    """Patches by name: the built-in panned photographs, or those cut from an indexed set."""
-    if name == "panned_photos":
-        built_in: Unlabelled = load("tasks.data.panned_photos:PannedPhotos")()
-        return built_in
-    found: Unlabelled = load("tasks.data.patches:find_patches")(name)
-    return found
-
-
 def _meaning(name: str, what: str) -> str:
-    """A knob's meaning with its value at each scale."""
-    values = ", ".join(f"{scale} {getattr(sizes, name):,}" for scale, sizes in SIZES.items())
-    return f"{what} ({values})"
+    """A knob's meaning with its value at each scale, that of patches too where it is another."""
+
+    def text(value: object) -> str:
+        return f"{value:,}" if isinstance(value, int | float) else str(value)
+
+    values = []
+    for scale, sizes in SIZES["digits"].items():
+        of_digits, of_patches = (getattr(each, name) for each in (sizes, SIZES["patches"][scale]))
+        other = "" if of_patches == of_digits else f", on patches {text(of_patches)}"
+        values.append(f"{scale} {text(of_digits)}{other}")
+    return f"{what} ({'; '.join(values)})"
 
 
 # Knobs that every experiment of this half has; None is what the scale says.
@@ -176,6 +216,13 @@ Batch: TypeAlias = Annotated[int | None, _meaning("batch", "sequences a step")]
 Rate: TypeAlias = Annotated[float | None, _meaning("rate", "peak learning rate")]
 TestSequences: TypeAlias = Annotated[
     int | None, _meaning("test_sequences", "held-out sequences that losses are averaged over")
+]
+PrecisionKnob: TypeAlias = Annotated[
+    TrainingPrecision | None,
+    _meaning("precision", "numbers in which matrix products of training are computed"),
+]
+OptimiserKnob: TypeAlias = Annotated[
+    OptimiserName, "AdamW with warm-up and cosine, or the authors' momentum (batch and rate too)"
 ]
 Layers: TypeAlias = Annotated[Literal[1, 2], "layers of encoder and decoders"]
 Show: TypeAlias = Annotated[int, "held-out sequences that are drawn"]

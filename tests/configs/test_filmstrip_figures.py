@@ -64,13 +64,13 @@ def patches(monkeypatch: pytest.MonkeyPatch) -> Unlabelled:
 
 def test_fig6_shows_two_sizes_the_same_patches(patches: Unlabelled) -> None:
     for knobs, sizes in (
-        ({}, (256, 512)),
+        ({}, (128, 256)),
         ({"units": 8}, (8, 16)),
         ({"units": 8, "larger_units": 9}, (8, 9)),
         ({"scale": "paper"}, (2048, 4096)),
     ):
         made = fig6(**knobs)  # type: ignore[arg-type]
-        shown = sized(knobs.get("scale", "demo"))  # type: ignore[arg-type]
+        shown = sized(knobs.get("scale", "demo"), "patches")  # type: ignore[arg-type]
         assert [cell.needs[0].key for cell in made.cells] == [
             patches_model(patches, COMPOSITE, replace(shown, units=size)).key for size in sizes
         ]
