@@ -15,6 +15,7 @@ TASKS: Mapping[str, str] = {
     "flow_fields": "tasks.flow_fields:FlowFields",
     "temporal_stream": "tasks.temporal_stream:TemporalStream",
     "fusion": "tasks.fusion:Fusion",
+    "activity": "tasks.activity:Activity",
 }
 
 DATASETS: Mapping[str, str] = {
