@@ -18,6 +18,10 @@ EXPERIMENTS: Mapping[str, Entry] = {
         place="configs.fig12:fig12",
         summary="Fig. 12: accuracy against labelled videos per class, with and without pretraining",
     ),
+    "fig7": Entry(
+        place="configs.fig7:fig7",
+        summary="Fig. 7: activity of a Future Predictor that runs 100 steps, trained and random",
+    ),
     "two_stream": Entry(
         place="configs.two_stream:two_stream",
         summary="Table 4's streams: RGB, flow and their fusion, split by split, on your videos",
