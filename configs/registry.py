@@ -22,6 +22,14 @@ EXPERIMENTS: Mapping[str, Entry] = {
         place="configs.fig7:fig7",
         summary="Fig. 7: activity of a Future Predictor that runs 100 steps, trained and random",
     ),
+    "fig9": Entry(
+        place="configs.fig9:fig9",
+        summary="Fig. 9: input features of a Composite Model, by L2 norm",
+    ),
+    "fig10": Entry(
+        place="configs.fig10:fig10",
+        summary="Fig. 10: output features of its two decoders, by L2 norm",
+    ),
     "two_stream": Entry(
         place="configs.two_stream:two_stream",
         summary="Table 4's streams: RGB, flow and their fusion, split by split, on your videos",
@@ -33,6 +41,10 @@ EXPERIMENTS: Mapping[str, Entry] = {
     "temporal": Entry(
         place="configs.temporal_stream:temporal",
         summary="Temporal: the temporal-stream ConvNet, trained on stored flow",
+    ),
+    "patches": Entry(
+        place="configs.patches:patches",
+        summary="Patches: 32 x 32 squares of a set of videos, followed through their frames",
     ),
     "percepts": Entry(
         place="configs.percepts:percepts",

@@ -13,6 +13,7 @@ TASKS: Mapping[str, str] = {
     "single_frame": "tasks.single_frame:SingleFrame",
     "percepts": "tasks.percepts:Percepts",
     "flow_fields": "tasks.flow_fields:FlowFields",
+    "patch_tracks": "tasks.patch_tracks:PatchTracks",
     "temporal_stream": "tasks.temporal_stream:TemporalStream",
     "fusion": "tasks.fusion:Fusion",
     "activity": "tasks.activity:Activity",
