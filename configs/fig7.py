@@ -1,10 +1,10 @@
 """Fig. 7: the activity of a future predictor that runs 100 steps, trained and with random weights (sec. 3.2).
 
 A one-layer unconditioned Composite Model of moving digits, trained on 10 frames in and 10 ahead, is let run on. The paper shows
-200 units of 2048 for one test input and says: trained, "the dynamics has a periodic quality which does not die out", though
-pictures are "only blobs after the first 15 frames"; random, "the dynamics quickly dies out". It gives no number; `tasks.persistence`
+200 units of 2048 for one test input and says: trained, the dynamics has "a periodic quality which does not die out", though
+the model "only outputs blobs after the first 15 frames"; random, it "quickly dies out". It gives no number; `tasks.persistence`
 defines ours. Success is a persistence near 1 for trained weights and near 0 for random ones. A small model, or one trained
-briefly, moves on for longer than a random one and then settles too: those tried (64 and 256 units, minutes of training) had 0.02 at most.
+briefly, moves on for longer than a random one and then settles too: those tried (64 and 256 units) had 0.02 at most.
 """
 
 from collections.abc import Collection
