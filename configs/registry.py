@@ -22,14 +22,6 @@ EXPERIMENTS: Mapping[str, Entry] = {
         place="configs.table2:table2",
         summary="Table 2: loss of predicted frames, four models, moving digits and image patches",
     ),
-    "fig9": Entry(
-        place="configs.fig9:fig9",
-        summary="Fig. 9: input features of a Composite Model, by L2 norm",
-    ),
-    "fig10": Entry(
-        place="configs.fig10:fig10",
-        summary="Fig. 10: output features of its two decoders, by L2 norm",
-    ),
     "fig5": Entry(
         place="configs.fig5:fig5",
         summary="Fig. 5: moving digits, reconstructed and predicted by three Composite Models",
@@ -38,9 +30,21 @@ EXPERIMENTS: Mapping[str, Entry] = {
         place="configs.fig6:fig6",
         summary="Fig. 6: image patches, reconstructed and predicted by two sizes of Composite Model",
     ),
+    "fig7": Entry(
+        place="configs.fig7:fig7",
+        summary="Fig. 7: activity of a Future Predictor that runs 100 steps, trained and random",
+    ),
     "fig8": Entry(
         place="configs.fig8:fig8",
         summary="Fig. 8: one and three moving digits, shown to a model that was trained on two",
+    ),
+    "fig9": Entry(
+        place="configs.fig9:fig9",
+        summary="Fig. 9: input features of a Composite Model, by L2 norm",
+    ),
+    "fig10": Entry(
+        place="configs.fig10:fig10",
+        summary="Fig. 10: output features of its two decoders, by L2 norm",
     ),
     "two_stream": Entry(
         place="configs.two_stream:two_stream",

@@ -17,6 +17,7 @@ TASKS: Mapping[str, str] = {
     "patch_tracks": "tasks.patch_tracks:PatchTracks",
     "temporal_stream": "tasks.temporal_stream:TemporalStream",
     "fusion": "tasks.fusion:Fusion",
+    "activity": "tasks.activity:Activity",
 }
 
 DATASETS: Mapping[str, str] = {

@@ -1,0 +1,69 @@
+"""Fig. 7's cells: one model, watched twice."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from configs import fig7 as module
+from configs.fig7 import LABELS, fig7
+from configs.unsupervised import digits_model, sized
+from reports.published import COMPOSITE
+from tasks.activity import Activity
+from tasks.data.moving_digits import TestFile, moving_digits
+
+
+def test_both_predictors_rest_on_the_model_that_the_other_artefacts_train() -> None:
+    expected = digits_model(moving_digits(), COMPOSITE, sized("demo"), layers=1)
+    made = fig7()
+    assert [cell.label for cell in made.cells] == list(LABELS.values())
+    assert all(cell.needs == (expected,) for cell in made.cells)
+    assert len(made.all_cells()) == 3
+
+
+def test_the_default_is_the_papers_figure() -> None:
+    trained, random = (cell.task for cell in fig7(scale="paper").cells)
+    assert isinstance(trained, Activity)
+    assert isinstance(random, Activity)
+    assert (trained.steps, trained.units_shown, trained.layer) == (100, 200, 1)
+    model = trained.model
+    assert (model.reconstruct, model.predict_future) == ("unconditioned", "unconditioned")
+    assert (model.input_frames, model.future_frames) == (10, 10)
+    assert (model.encoder.layers, model.encoder.units) == (1, 2048)
+    assert random == replace(trained, weights="random")
+
+
+def test_what_is_only_watched_otherwise_is_trained_once() -> None:
+    base = fig7().cells[0]
+    for knobs in (
+        {"future_steps": 50},
+        {"sequence": 1},
+        {"units_shown": 20},
+        {"measured": 8},
+    ):
+        other = fig7(**knobs).cells[0]  # type: ignore[arg-type]
+        assert other.key != base.key
+        assert other.needs == base.needs
+    assert fig7(seed=1).cells[0].needs != base.needs
+    assert fig7(layers=2, layer=2).cells[0].task.values()["layer"] == 2
+
+
+def test_longer_sequences_than_the_official_file_has_are_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    official = replace(moving_digits(), test_file=TestFile(sha256="0" * 64, path=Path("there")))
+    monkeypatch.setattr(module, "moving_digits", lambda *_, **__: official)
+    made = fig7()
+    for cell in made.cells:
+        task = cell.task
+        assert isinstance(task, Activity)
+        assert task.model.dataset == official
+        assert task.dataset == moving_digits()
+    assert any("not on the official test file" in note for note in made.notes)
+
+
+def test_values_out_of_range_are_refused_before_anything_runs() -> None:
+    with pytest.raises(ValueError, match="layer=2: the future predictor has 1"):
+        fig7(layer=2)
+    with pytest.raises(ValueError, match="steps=20: the first and the last 10 changes"):
+        fig7(future_steps=20)
