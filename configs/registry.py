@@ -11,12 +11,15 @@ class Entry:
     place: str
     """module:function."""
     summary: str
+    in_paper: bool = False
+    """Whether `harness run paper` makes it: an artefact of the paper that needs no data of the user's own."""
 
 
 EXPERIMENTS: Mapping[str, Entry] = {
     "fig12": Entry(
         place="configs.fig12:fig12",
         summary="Fig. 12: accuracy against labelled videos per class, with and without pretraining",
+        in_paper=True,
     ),
     "two_stream": Entry(
         place="configs.two_stream:two_stream",
@@ -33,6 +36,10 @@ EXPERIMENTS: Mapping[str, Entry] = {
     "percepts": Entry(
         place="configs.percepts:percepts",
         summary="Percepts: every frame of a set of videos through a convnet, into a feature store",
+    ),
+    "paper": Entry(
+        place="configs.paper:paper",
+        summary="Paper: every artefact that needs no data of your own, in one plan and on one page",
     ),
 }
 
