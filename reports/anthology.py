@@ -63,7 +63,7 @@ class Chapter:
         if self.problem:
             return "could not be drawn"
         missing = self.cells - self.done
-        return f"{missing} cells missing" if missing else "complete"
+        return f"{missing} missing" if missing else "complete"
 
 
 def called(name: str) -> str:
@@ -103,7 +103,7 @@ def anthology(
         raise ValueError(f"chapters {', '.join(names)}: each needs a name of its own")
     missing = f"{cells - done} missing" if done < cells else "none missing"
     lead = f"{done} of {cells} cells done, {missing}"
-    lead += f"; {shared} cells serve several artefacts" if shared else ""
+    lead += f"; {shared} of them shared by several artefacts" if shared else ""
     undrawn = [chapter for chapter in chapters if chapter.problem]
     body = [
         f"<h1>{escape(title)}</h1>",

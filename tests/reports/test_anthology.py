@@ -141,7 +141,7 @@ def test_where_numbers_come_from_is_folded(drawn):
 
 def test_the_top_says_how_much_is_done_what_it_took_and_of_which_code(drawn):
     text = Reader(whole(chapter(drawn))).text
-    assert "5 of 7 cells done, 2 missing; 2 cells serve several artefacts" in text
+    assert "5 of 7 cells done, 2 missing; 2 of them shared by several artefacts" in text
     assert "3.0 hours" in text
     assert "abc" in text
     text = Reader(whole(chapter(drawn), done=7, shared=0)).text
@@ -152,7 +152,7 @@ def test_the_top_says_how_much_is_done_what_it_took_and_of_which_code(drawn):
 
 def test_the_contents_tell_what_is_incomplete(drawn):
     text = Reader(whole(chapter(drawn, done=1), chapter(drawn, "fig1"))).text
-    assert "Title of fig12 1 of 3 2 cells missing" in " ".join(text.split())
+    assert "Title of fig12 1 of 3 2 missing" in " ".join(text.split())
     assert "Title of fig1 3 of 3 complete" in " ".join(text.split())
 
 
