@@ -5,6 +5,7 @@ Two artefacts that ask for the same thing get the same cell, and it is computed 
 
 from typing import Literal, TypeAlias
 
+from configs.optimisers import modern
 from configs.scales import Scale
 from reports.published import BASELINE, PRETRAINED, SINGLE_FRAME
 from tasks.cell import Cell
@@ -37,13 +38,7 @@ def pretraining(
             encoder=encoder,
             input_frames=input_frames,
             future_frames=future_frames,
-            schedule=Schedule(
-                steps=scale.pretrain_steps,
-                batch_size=scale.pretrain_batch,
-                learning_rate=scale.pretrain_rate,
-                warmup_steps=min(100, scale.pretrain_steps // 10),
-                clip_norm=200.0,
-            ),
+            schedule=modern(scale.pretrain_steps, scale.pretrain_batch, scale.pretrain_rate),
         ),
     )
 

@@ -34,9 +34,13 @@ def paper(
     test_set: Annotated[
         TestSet | None, "what every artefact with moving digits is tested on"
     ] = None,
+    patches: Annotated[str | None, "image patches, in every artefact that has some"] = None,
     units: Annotated[int | None, "units of an LSTM layer, in every artefact"] = None,
-    steps: Annotated[
-        int | None, "optimiser steps of the models of moving digits and patches"
+    steps: Annotated[int | None, "optimiser steps of models of digits and patches"] = None,
+    batch: Annotated[int | None, "sequences a step, there"] = None,
+    rate: Annotated[float | None, "peak learning rate, there"] = None,
+    test_sequences: Annotated[
+        int | None, "held-out sequences that losses are averaged over, there"
     ] = None,
     parts: Annotated[PartSettings | None, OfParts(artefacts)] = None,
 ) -> Experiment:
@@ -48,8 +52,12 @@ def paper(
         glyphs: what moves; None for what each artefact has by default, as for those below.
         speed: of the digits.
         test_set: what losses are measured on.
+        patches: image patches.
         units: units of an LSTM layer.
         steps: optimiser steps of the unsupervised half's models.
+        batch: sequences a step.
+        rate: peak learning rate.
+        test_sequences: held-out sequences that losses are averaged over.
         parts: arguments for single artefacts.
 
     Raises:
@@ -60,8 +68,12 @@ def paper(
         "glyphs": glyphs,
         "speed": speed,
         "test_set": test_set,
+        "patches": patches,
         "units": units,
         "steps": steps,
+        "batch": batch,
+        "rate": rate,
+        "test_sequences": test_sequences,
     }
     return compose(
         title=TITLE,

@@ -21,6 +21,36 @@ EXPERIMENTS: Mapping[str, Entry] = {
         summary="Fig. 12: accuracy against labelled videos per class, with and without pretraining",
         in_paper=True,
     ),
+    "table2": Entry(
+        place="configs.table2:table2",
+        summary="Table 2: loss of predicted frames, four models, moving digits and image patches",
+        in_paper=True,
+    ),
+    "fig5": Entry(
+        place="configs.fig5:fig5",
+        summary="Fig. 5: moving digits, reconstructed and predicted by three Composite Models",
+        in_paper=True,
+    ),
+    "fig6": Entry(
+        place="configs.fig6:fig6",
+        summary="Fig. 6: image patches, reconstructed and predicted by two sizes of Composite Model",
+        in_paper=True,
+    ),
+    "fig8": Entry(
+        place="configs.fig8:fig8",
+        summary="Fig. 8: one and three moving digits, shown to a model that was trained on two",
+        in_paper=True,
+    ),
+    "fig9": Entry(
+        place="configs.fig9:fig9",
+        summary="Fig. 9: input features of a Composite Model, by L2 norm",
+        in_paper=True,
+    ),
+    "fig10": Entry(
+        place="configs.fig10:fig10",
+        summary="Fig. 10: output features of its two decoders, by L2 norm",
+        in_paper=True,
+    ),
     "two_stream": Entry(
         place="configs.two_stream:two_stream",
         summary="Table 4's streams: RGB, flow and their fusion, split by split, on your videos",
@@ -32,6 +62,10 @@ EXPERIMENTS: Mapping[str, Entry] = {
     "temporal": Entry(
         place="configs.temporal_stream:temporal",
         summary="Temporal: the temporal-stream ConvNet, trained on stored flow",
+    ),
+    "patches": Entry(
+        place="configs.patches:patches",
+        summary="Patches: 32 x 32 squares of a set of videos, followed through their frames",
     ),
     "percepts": Entry(
         place="configs.percepts:percepts",

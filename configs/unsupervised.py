@@ -22,6 +22,7 @@ from tasks.data.moving_digits import TestSet
 from tasks.data.moving_mnist import Speed
 from tasks.encoders import LSTM
 from tasks.pretrain import Decoder, Pretrain
+from tasks.registry import load
 from tasks.schedule import Schedule
 
 MODELS: Mapping[str, tuple[Decoder, Decoder]] = {
@@ -65,6 +66,25 @@ def sized(scale: ScaleName, **chosen: object) -> Sizes:
         raise ValueError(f"scale={scale}: choose from {', '.join(SIZES)}")
     by_hand: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     return replace(SIZES[scale], **by_hand)
+
+
+BUILT_IN_PATCHES = "panned_photos"
+
+
+def find_patches(name: str) -> Unlabelled:
+    """Image patches by name.
+
+    Args:
+        name: "panned_photos" (built in), or an indexed set with a store of patches.
+
+    Raises:
+        ValueError: when there is no such set or it has no store of patches, in one sentence.
+    """
+    if name == BUILT_IN_PATCHES:
+        built_in: Unlabelled = load("tasks.data.panned_photos:PannedPhotos")()
+        return built_in
+    found: Unlabelled = load("tasks.data.patches:find_patches")(name)
+    return found
 
 
 def digits_model(
@@ -138,6 +158,9 @@ SpeedKnob: TypeAlias = Annotated[
 TestSetKnob: TypeAlias = Annotated[
     TestSet, "what is tested on: the official file if it is there (auto), it or nothing, or drawn"
 ]
+PatchesKnob: TypeAlias = Annotated[
+    str, "image patches: panned_photos (built in), or an indexed set with a store of patches"
+]
 Units: TypeAlias = Annotated[int | None, _meaning("units", "units of an LSTM layer")]
 Steps: TypeAlias = Annotated[int | None, _meaning("steps", "optimiser steps")]
 Batch: TypeAlias = Annotated[int | None, _meaning("batch", "sequences a step")]
@@ -146,3 +169,4 @@ TestSequences: TypeAlias = Annotated[
     int | None, _meaning("test_sequences", "held-out sequences that losses are averaged over")
 ]
 Layers: TypeAlias = Annotated[Literal[1, 2], "layers of encoder and decoders"]
+Show: TypeAlias = Annotated[int, "held-out sequences that are drawn"]

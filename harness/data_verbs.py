@@ -1,5 +1,6 @@
-"""`harness data`: index a folder of videos, verify it, list what there is; features in and out are in `feature_verbs`.
+"""`harness data`: index a folder of videos, verify it, list what there is.
 
+Features in and out are in `feature_verbs`, what comes from the internet is in `fetch_verb`.
 Words become objects here; the work is in `tasks.data`, what people read is in `harness.data_show`.
 """
 
@@ -8,12 +9,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from harness.answers import EXIT_FAILED, print_json, say, sentences
 from harness.feature_verbs import check_new_name, export_features, import_features
+from harness.fetch_verb import fetch
 from harness.source import UsageError
 from harness.split_words import rule_of, split_options
 from harness.words import Verbs, options
@@ -29,7 +31,7 @@ MEMORY = "examined.json"
 
 @click.group(cls=Verbs)
 def data() -> None:
-    """Index folders of videos, verify them, list them.
+    """Index folders of videos, verify them, list them; fetch MNIST.
 
     They lie under $HARNESS_DATA (./data without it), a folder a set.
 
@@ -38,11 +40,13 @@ def data() -> None:
     harness data index mine --videos clips --labels by-folder
     harness data verify ucf101
     harness data list
+    harness data fetch mnist
     """  # noqa: D301 - \b is the character by which click keeps lines apart
 
 
 data.add_command(import_features)
 data.add_command(export_features)
+data.add_command(fetch)
 
 
 @data.command()
@@ -246,10 +250,11 @@ def _cores() -> int:
 @click.option("--full", is_flag=True, help="Compare checksums too, which reads every file.")
 @options("json")
 def verify(name: str, full: bool, as_json: bool) -> None:
-    """Look whether files, percepts and flow of an indexed set are there and of the right sizes. Exit code 1 if not."""
+    """Look whether files, percepts, flow and patches of an indexed set are there and of the right sizes. Exit code 1 if not."""
     with sentences():
         from harness.data_show import Progress
         from tasks.data.index import read
+        from tasks.data.stores import Kind
         from tasks.data.verify import verify_stores, verify_videos
 
         try:
@@ -264,10 +269,7 @@ def verify(name: str, full: bool, as_json: bool) -> None:
                     if problem:
                         problems.append(problem)
         bad = len(problems)
-        stores = {
-            "percepts": list(verify_stores(found, full=full)),
-            "flow": list(verify_stores(found, full=full, kind="flow")),
-        }
+        stores = {kind: list(verify_stores(found, full=full, kind=kind)) for kind in get_args(Kind)}
         problems += [problem for looked in stores.values() for _, problem in looked if problem]
         if as_json:
             names = {kind: [store for store, _ in looked] for kind, looked in stores.items()}
@@ -308,7 +310,7 @@ def list_(as_json: bool) -> None:
                 continue
             features = [
                 f"{before}{each.name}"
-                for kind, before in (("flow", "flow/"), ("percepts", ""))
+                for kind, before in (("flow", "flow/"), ("patches", "patches/"), ("percepts", ""))
                 for each in sorted((path.parent / kind).glob("[!.]*"))
                 if each.is_dir()
             ]

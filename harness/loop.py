@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from harness import checkpoint
+from harness.velocity_sgd import VelocitySGD
 from slurm.ddp import Ranks
 from slurm.job import Interrupted
 from tasks.schedule import Schedule
@@ -70,6 +71,13 @@ def build_optimizer(schedule: Schedule, model: nn.Module) -> torch.optim.Optimiz
     groups = [group for group in groups if group["params"]]
     if schedule.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=schedule.learning_rate)
+    if schedule.clip_velocity is not None:
+        return VelocitySGD(
+            groups,
+            lr=schedule.learning_rate,
+            momentum=schedule.momentum,
+            clip_velocity=schedule.clip_velocity,
+        )
     return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum)
 
 

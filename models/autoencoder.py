@@ -219,7 +219,8 @@ def frame_loss(raw_TBD: Tensor, target_TBD: Tensor, output: Output) -> Tensor:
     """Give the loss of every frame, (T, B), summed over its D numbers and averaged over nothing.
 
     Args:
-        raw_TBD: A decoder's raw outputs.
+        raw_TBD: A decoder's raw outputs; of another dtype than the targets', they are first turned to
+            theirs, so that a loss of 16-bit outputs is computed in float32.
         target_TBD: True frames in the same order; in [0, 1] when the output is logistic.
         output: "logistic": Bernoulli cross entropy in nats, -sum_d z log p + (1 - z) log(1 - p)
             with p = sigmoid(raw). "linear": 0.5 ||raw - target||^2; the paper does not print the
@@ -233,6 +234,7 @@ def frame_loss(raw_TBD: Tensor, target_TBD: Tensor, output: Output) -> Tensor:
         raise ValueError(
             f"outputs of shape {tuple(raw_TBD.shape)} for targets of {tuple(target_TBD.shape)}"
         )
+    raw_TBD = raw_TBD.to(target_TBD.dtype)
     if output == "logistic":
         # From logits, because log(sigmoid(y)) is -inf long before the loss is.
         loss_TBD = functional.binary_cross_entropy_with_logits(

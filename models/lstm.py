@@ -84,6 +84,9 @@ class PeepholeLSTM(nn.Module):
     ) -> tuple[Tensor, LSTMState]:
         """Run the layer over a sequence.
 
+        Under torch.autocast only the products with the weight matrices are of lower precision: the
+        cell, which adds up over the steps, and the gates that see it are of the parameters' dtype.
+
         Args:
             x_TBD: Inputs. None means a zero input at each of `steps` steps: the input weights then
                 contribute nothing, the bias is added as ever.
@@ -91,20 +94,21 @@ class PeepholeLSTM(nn.Module):
             steps: Needed when x_TBD is None.
 
         Returns:
-            h_TBH at every step, and the state after the last.
+            h_TBH at every step, and the state after the last, in the parameters' dtype.
 
         Raises:
             ValueError: The number of steps is unknown or contradictory, or the layer has no input
                 weights for the inputs given.
         """
         h_BH, c_BH = state
-        weight_HG = self.weight_h.t()
+        full = self.weight_h.dtype
+        c_BH = c_BH.to(full)
+        weight_HG = self._lowered(self.weight_h).t()
         peep_i_H, peep_f_H, peep_o_H = self.peephole.unbind(0)
         outputs = []
         for from_input in self._from_input(x_TBD, steps):
-            i_BH, f_BH, candidate_BH, o_BH = torch.addmm(from_input, h_BH, weight_HG).chunk(
-                4, dim=1
-            )
+            gates_BG = torch.addmm(from_input, h_BH, weight_HG).to(full)
+            i_BH, f_BH, candidate_BH, o_BH = gates_BG.chunk(4, dim=1)
             i_BH = torch.sigmoid(i_BH + peep_i_H * c_BH)
             f_BH = torch.sigmoid(f_BH + peep_f_H * c_BH)
             c_BH = f_BH * c_BH + i_BH * torch.tanh(candidate_BH)
@@ -112,6 +116,17 @@ class PeepholeLSTM(nn.Module):
             h_BH = o_BH * torch.tanh(c_BH)
             outputs.append(h_BH)
         return torch.stack(outputs), LSTMState(h_BH, c_BH)
+
+    def _lowered(self, weight: Tensor) -> Tensor:
+        """Give the weight in autocast's dtype, once for all steps; itself where there is no autocast.
+
+        Autocast would do it anew at each step, since what it keeps are whole parameters, no views of them.
+        """
+        device = weight.device.type
+        # Some devices know no autocast ("meta", where shapes are followed without numbers), and may not be asked.
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            return weight.to(torch.get_autocast_dtype(device))
+        return weight
 
     def _from_input(self, x_TBD: Tensor | None, steps: int | None) -> Sequence[Tensor]:
         """Give W_x x_t + b for every step: T tensors of (B, G), or of (G,) when the input is zero."""

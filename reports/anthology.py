@@ -53,9 +53,9 @@ class Chapter:
     """Why it could not be drawn."""
 
     @property
-    def heading(self) -> str:
-        """Its name as the paper would print it, and its title."""
-        return f"{called(self.name)}: {self.title}"
+    def subject(self) -> str:
+        """Its title without the name of the artefact in front."""
+        return self.title.removeprefix(f"{called(self.name)}: ")
 
     @property
     def state(self) -> str:
@@ -133,7 +133,7 @@ def _head(told: Mapping[str, str]) -> list[str]:
 def _contents(chapters: Iterable[Chapter]) -> list[str]:
     rows = (
         f'<tr><td><a href="#{escape(chapter.name)}">{escape(called(chapter.name))}</a></td>'
-        f"<td>{escape(chapter.title)}</td><td>{chapter.done} of {chapter.cells}</td>"
+        f"<td>{escape(chapter.subject)}</td><td>{chapter.done} of {chapter.cells}</td>"
         f"<td>{escape(chapter.state)}</td></tr>"
         for chapter in chapters
     )
@@ -152,7 +152,8 @@ def _contents(chapters: Iterable[Chapter]) -> list[str]:
 
 
 def _chapter(chapter: Chapter) -> list[str]:
-    parts = [f'<article id="{escape(chapter.name)}">', f"<h2>{escape(chapter.heading)}</h2>"]
+    heading = f"{called(chapter.name)}: {chapter.subject}"
+    parts = [f'<article id="{escape(chapter.name)}">', f"<h2>{escape(heading)}</h2>"]
     if chapter.problem:
         parts.append(f'<p class="problem">{escape(chapter.problem)}</p>')
     elif chapter.page is None:

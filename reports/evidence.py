@@ -4,6 +4,7 @@ Nothing here knows where rows come from. The harness fills an `Evidence` from it
 from a csv file. Checking rows against cells is `reports.join`; means and spreads are `reports.frame`.
 """
 
+import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -87,6 +88,31 @@ class Evidence:
         try:
             with safe_open(path, framework="numpy") as opened:
                 return {name: opened.get_tensor(name) for name in names or sorted(opened.keys())}
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{path} does not hold what a report needs: {error}") from error
+
+    def sizes(self, cell: str, file: str) -> dict[str, int]:
+        """How many numbers each array has that a cell's accepted run kept in one of its files; they are not read.
+
+        Args:
+            cell: Its key.
+            file: Name of the file without ".safetensors".
+
+        Returns:
+            By name; empty when the cell has no accepted run.
+
+        Raises:
+            ValueError: When the run kept no such file.
+        """
+        if cell not in self.kept:
+            return {}
+        from safetensors import SafetensorError, safe_open
+
+        path = self.kept[cell] / f"{file}.safetensors"
+        try:
+            with safe_open(path, framework="numpy") as opened:
+                names = sorted(opened.keys())
+                return {name: math.prod(opened.get_slice(name).get_shape()) for name in names}
         except (OSError, SafetensorError) as error:
             raise ValueError(f"{path} does not hold what a report needs: {error}") from error
 

@@ -5,7 +5,7 @@ from collections.abc import Collection
 import pandas as pd
 
 from reports.evidence import Evidence
-from reports.listing import Listing, draw_listing
+from reports.listing import Listing, draw_listing, shard_lines
 from reports.tables import Column, Table, number
 
 MEASURED = ("frames", "at_bound")
@@ -21,23 +21,9 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
         evidence: cells with the columns of KEPT, and the metrics of MEASURED.
         formats: which forms to make; those that do not apply are left out.
     """
-    lines = _lines(evidence)
+    lines = shard_lines(evidence, KEPT, MEASURED)
     listing = Listing(lines=lines, table=_table(lines), what="shard", measured=MEASURED[0])
     return draw_listing(evidence, listing, formats)
-
-
-def _lines(evidence: Evidence) -> pd.DataFrame:
-    """One line a shard; what was measured is empty for one that is missing."""
-    made = {(row["cell"], row["metric"]): row["value"] for row in evidence.rows}
-    lines = [
-        {
-            **{name: cell[name] for name in KEPT},
-            **{metric: made.get((cell["cell"], metric)) for metric in MEASURED},
-        }
-        for cell in evidence.expected
-    ]
-    kinds = dict.fromkeys(MEASURED, "Float64")
-    return pd.DataFrame(lines).astype(kinds).sort_values("shard")
 
 
 def _table(lines: pd.DataFrame) -> Table:

@@ -63,6 +63,25 @@ def draw_listing(
     return {f"{evidence.experiment}.{form}": forms[form]() for form in forms if form in formats}
 
 
+def shard_lines(evidence: Evidence, kept: Sequence[str], measured: Sequence[str]) -> pd.DataFrame:
+    """One line a shard, in order.
+
+    Args:
+        evidence: cells that made one shard each.
+        kept: columns of the cells.
+        measured: metrics, a column each; empty for a shard that is missing.
+    """
+    made = {(row["cell"], row["metric"]): row["value"] for row in evidence.rows}
+    lines = [
+        {
+            **{name: cell[name] for name in kept},
+            **{metric: made.get((cell["cell"], metric)) for metric in measured},
+        }
+        for cell in evidence.expected
+    ]
+    return pd.DataFrame(lines).astype(dict.fromkeys(measured, "Float64")).sort_values("shard")
+
+
 def _sentences(evidence: Evidence, dataset: str) -> tuple[str, ...]:
     """The notes in one form: what an index notes is a fragment in small letters, and does not say of which set."""
     named = tuple(f"{dataset}{end}" for end in (":", ",", " "))

@@ -7,6 +7,7 @@ the artefact's own file.
 import html as escaping
 import math
 import re
+import textwrap
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,8 @@ INCOMPLETE = "\N{DAGGER}"
 """Follows a count of resamples that is lower than it should be."""
 MINUS = "\N{MINUS SIGN}"
 """The sign of a negative number in print; csv and json keep the plain hyphen."""
+
+_HEADING_WIDTH = 20  # letters of one line of a heading in LaTeX
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,7 +164,7 @@ def latex(table: Table) -> str:
         *([rf"\label{{{table.label}}}"] if table.label else []),
         rf"\begin{{tabular}}{{{shape}}}",
         r"\toprule",
-        _latex_row([column.heading for column in columns]),
+        " & ".join(_latex_heading(column) for column in columns) + r" \\",
         r"\midrule",
     ]
     for place, row in enumerate(table.rows):
@@ -176,6 +179,17 @@ def latex(table: Table) -> str:
         lines.append(r"\par\smallskip")
         lines.append(rf"\begin{{minipage}}{{\linewidth}}\footnotesize {notes}\end{{minipage}}")
     return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def _latex_heading(column: Column) -> str:
+    """A heading; in several lines where it is long, as a column is as wide as its heading."""
+    first, *others = textwrap.wrap(
+        column.heading, _HEADING_WIDTH, break_long_words=False, break_on_hyphens=False
+    ) or [""]
+    if not others:
+        return latex_text(first)
+    shown = r" \\ ".join(latex_text(line) for line in (first, *others))
+    return rf"\shortstack[{column.align[0]}]{{{shown}}}"
 
 
 def _latex_row(cells: list[str] | tuple[str, ...]) -> str:

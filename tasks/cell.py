@@ -14,14 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tasks.keyed import KEYED_UNLESS_DEFAULT, UNKEYED
+
 if TYPE_CHECKING:
     from tasks.task import Task
 
-UNKEYED: Mapping[str, bool] = {"key": False}
-"""Metadata of a dataclass field that does not belong to a cell's identity."""
-
-KEYED_UNLESS_DEFAULT: Mapping[str, str] = {"key": "unless default"}
-"""Metadata of a field that came later: at its default it is left out, so that identities from before it stay as they were."""
+__all__ = ["KEYED_UNLESS_DEFAULT", "SHORT", "UNKEYED", "Cell", "canonical"]
 
 SHORT = 16
 """Hex digits of a key in folder names and messages: 64 bits, no clash among millions of cells."""

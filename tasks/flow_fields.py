@@ -10,24 +10,23 @@ Shapes: T frames, N of them in one piece, Y and X pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from tasks.cell import Cell, canonical
+from tasks.cell import canonical
 from tasks.data.decode_ahead import decoded
-from tasks.data.feature_plan import NAME, StorePlan
-from tasks.data.feature_shards import is_whole, layout_of, write_shard
-from tasks.data.features import plan_problem
+from tasks.data.feature_plan import StorePlan
+from tasks.data.feature_shards import write_shard
 from tasks.data.flow import Quantised
 from tasks.data.flow_videos import FOLDER
 from tasks.data.index import read
 from tasks.data.root import folder_of
 from tasks.flow_stream import FlowSpec, fields
-from tasks.schedule import Schedule
-from tasks.task import Metric, Needed, Predictions, Score, Shard, Value
+from tasks.store_shard import StoreShard
+from tasks.task import Metric, Needed, Predictions, Score, Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,7 +127,7 @@ def _plan_of(recipe: FlowRecipe) -> StorePlan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FlowFields:
+class FlowFields(StoreShard):
     """Make one shard of a store of flow."""
 
     version: ClassVar[int] = 1
@@ -137,16 +136,6 @@ class FlowFields:
 
     recipe: FlowRecipe
     shard: int
-
-    @property
-    def schedule(self) -> Schedule:
-        """Nothing is trained."""
-        return Schedule(steps=0, batch_size=1, learning_rate=1.0)
-
-    def check(self, needs: tuple[Cell, ...]) -> None:
-        """Flow is made of videos alone."""
-        if needs:
-            raise ValueError("a cell of flow needs no other cell")
 
     def values(self) -> dict[str, Value]:
         """The values that tell this task from others, flat."""
@@ -168,24 +157,6 @@ class FlowFields:
         rows, columns = self.recipe.size
         return self._num_frames() * rows * columns * GFLOP_PER_PIXEL.get(self.recipe.method, 1e-5)
 
-    def files(self) -> Mapping[str, bytes]:
-        """Nothing beyond the cell itself: the shard lies in the store."""
-        return {}
-
-    def ready(self) -> None:
-        """See that nothing else lies where the store is to be."""
-        problem = plan_problem(self.recipe.folder, self.recipe.plan)
-        if problem and (self.recipe.folder / NAME).exists():
-            raise ValueError(problem)
-
-    def lost(self) -> str:
-        """Why an accepted result does not count any more: its store or its shard may have been removed or damaged."""
-        problem = plan_problem(self.recipe.folder, self.recipe.plan)
-        if problem:
-            return problem
-        layout = layout_of(self.recipe.folder, self.recipe.plan, self.shard)
-        return "" if is_whole(layout) else f"{layout.path} is not there any more, or not whole"
-
     def build(self, seed: int, needed: tuple[Needed, ...]) -> torch.nn.Module:
         """No model: a module that only tells on which device to compute."""
         del seed, needed
@@ -194,18 +165,6 @@ class FlowFields:
         place = torch.nn.Module()
         place.register_buffer("here", torch.zeros(()))
         return place
-
-    def batch(self, seed: int, step: int, shard: Shard) -> None:
-        """Nothing is trained."""
-        raise NotImplementedError
-
-    def loss(self, model: torch.nn.Module, batch: None) -> torch.Tensor:
-        """Nothing is trained."""
-        raise NotImplementedError
-
-    def num_chunks(self) -> int:
-        """A shard is written in one go."""
-        return 1
 
     def predict(self, model: torch.nn.Module, chunk: int) -> Predictions:
         """Make the shard.
@@ -268,11 +227,6 @@ class FlowFields:
         share = predictions["at_bound"].sum() / (frames * self.recipe.plan.frame_size)
         yield Score(metric=FRAMES, value=float(frames), count=videos)
         yield Score(metric=AT_BOUND, value=100.0 * float(share), count=videos)
-
-    def products(self, model: torch.nn.Module) -> Mapping[str, Mapping[str, torch.Tensor]]:
-        """Nothing: what it makes is in the store."""
-        del model
-        return {}
 
     def _num_frames(self) -> int:
         return sum(frames for _, frames in self.recipe.plan.shards[self.shard])

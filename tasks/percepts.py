@@ -8,25 +8,25 @@ beside the set's index, where all work folders find it. Shapes: T frames, Y and 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, get_args
 
 from tasks.across import across
-from tasks.cell import KEYED_UNLESS_DEFAULT, Cell, canonical
+from tasks.cell import KEYED_UNLESS_DEFAULT, canonical
 from tasks.convnets import ConvnetSpec, Precision, device_of
 from tasks.data.decode_ahead import PIECE, decoded
-from tasks.data.feature_plan import NAME, StorePlan
-from tasks.data.feature_shards import is_whole, layout_of, write_shard
-from tasks.data.features import FeatureStore, plan_problem
+from tasks.data.feature_plan import StorePlan
+from tasks.data.feature_shards import write_shard
+from tasks.data.features import FeatureStore
 from tasks.data.flow_videos import kept_flow
 from tasks.data.index import read
 from tasks.data.root import folder_of
 from tasks.flow_stream import FlowSpec, stacks, stored_stacks
-from tasks.schedule import Schedule
-from tasks.task import Metric, Needed, Predictions, Score, Shard, Value
+from tasks.store_shard import StoreShard
+from tasks.task import Metric, Needed, Predictions, Score, Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,7 +136,7 @@ def _plan_of(recipe: Recipe) -> StorePlan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Percepts:
+class Percepts(StoreShard):
     """Make one shard of a store of percepts."""
 
     version: ClassVar[int] = 1
@@ -145,16 +145,6 @@ class Percepts:
 
     recipe: Recipe
     shard: int
-
-    @property
-    def schedule(self) -> Schedule:
-        """Nothing is trained."""
-        return Schedule(steps=0, batch_size=1, learning_rate=1.0)
-
-    def check(self, needs: tuple[Cell, ...]) -> None:
-        """Percepts are made of videos alone."""
-        if needs:
-            raise ValueError("a cell of percepts needs no other cell")
 
     def values(self) -> dict[str, Value]:
         """The values that tell this task from others, flat."""
@@ -175,41 +165,16 @@ class Percepts:
         """Expected cost in 10^9 operations, decoding not counted."""
         return self._num_frames() * GFLOP_PER_FRAME.get(self.recipe.convnet.name, 0.01)
 
-    def files(self) -> Mapping[str, bytes]:
-        """Nothing beyond the cell itself: the shard lies in the store."""
-        return {}
-
     def ready(self) -> None:
         """See that the weights fit, and that nothing else lies where the store is to be."""
         self.recipe.convnet.check()
-        problem = plan_problem(self.recipe.folder, self.recipe.plan)
-        if problem and (self.recipe.folder / NAME).exists():
-            raise ValueError(problem)
-
-    def lost(self) -> str:
-        """Why an accepted result does not count any more: its shard may have been removed from the store."""
-        problem = plan_problem(self.recipe.folder, self.recipe.plan)
-        if problem:
-            return problem
-        layout = layout_of(self.recipe.folder, self.recipe.plan, self.shard)
-        return "" if is_whole(layout) else f"{layout.path} is not there any more, or not whole"
+        # With its names: a dataclass with slots is made anew, and a bare super() would look for the first one.
+        super(Percepts, self).ready()
 
     def build(self, seed: int, needed: tuple[Needed, ...]) -> torch.nn.Module:
         """The convnet, its weights loaded and checked."""
         del seed, needed
         return self.recipe.convnet.build()
-
-    def batch(self, seed: int, step: int, shard: Shard) -> None:
-        """Nothing is trained."""
-        raise NotImplementedError
-
-    def loss(self, model: torch.nn.Module, batch: None) -> torch.Tensor:
-        """Nothing is trained."""
-        raise NotImplementedError
-
-    def num_chunks(self) -> int:
-        """A shard is written in one go."""
-        return 1
 
     def predict(self, model: torch.nn.Module, chunk: int) -> Predictions:
         """Make the shard.
@@ -268,11 +233,6 @@ class Percepts:
             raise ValueError(f"shard {self.shard} must hold each of its videos exactly once")
         frames = int(predictions["frames"].sum())
         yield Score(metric=FRAMES, value=float(frames), count=len(predictions["video_id"]))
-
-    def products(self, model: torch.nn.Module) -> Mapping[str, Mapping[str, torch.Tensor]]:
-        """Nothing: what it makes is in the store."""
-        del model
-        return {}
 
     def _num_frames(self) -> int:
         return sum(frames for _, frames in self.recipe.plan.shards[self.shard])

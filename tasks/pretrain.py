@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from tasks.cell import UNKEYED, Cell
 from tasks.data.dataset import TRAINING_SEEDS, DrawnOnDevice, Unlabelled
 from tasks.encoders import EncoderSpec, lstm_gflop
+from tasks.keyed import KEYED_UNLESS_DEFAULT
 from tasks.schedule import Schedule
 from tasks.task import Metric, Needed, Predictions, Score, Shard, Value
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 Decoder = Literal["none", "unconditioned", "conditional"]
+TrainingPrecision = Literal["float32", "bfloat16"]
 
 FUTURE_LOSS = Metric(
     name="future_loss",
@@ -95,6 +97,8 @@ class Pretrain:
     """Held-out sequences that the losses are averaged over."""
     chunk: int = field(default=64, metadata=UNKEYED)
     """Sequences evaluated at once."""
+    precision: TrainingPrecision = field(default="float32", metadata=KEYED_UNLESS_DEFAULT)
+    """Of the products in training; parameters, cells, losses and all of the evaluation are float32 either way."""
 
     def __post_init__(self) -> None:
         if self.reconstruct == "none" and self.predict_future == "none":
@@ -104,6 +108,9 @@ class Pretrain:
         for name in ("input_frames", "future_frames", "test_sequences", "chunk"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: it must be at least 1")
+        if self.precision not in get_args(TrainingPrecision):
+            choices = ", ".join(get_args(TrainingPrecision))
+            raise ValueError(f"precision={self.precision!r}: choose from {choices}")
 
     @property
     def title(self) -> str:
@@ -140,6 +147,11 @@ class Pretrain:
             "steps": self.schedule.steps,
             "batch_size": self.schedule.batch_size,
             "learning_rate": self.schedule.learning_rate,
+            "frame_size": self.dataset.frame_size,
+            "output": self.dataset.output,
+            "test_sequences": self.test_sequences,
+            "optimizer": self.schedule.optimizer,
+            "precision": self.precision,
         }
 
     def gflop(self) -> float:
@@ -206,9 +218,13 @@ class Pretrain:
 
         Every decoded frame weighs the same: a term is the sum over its frames and their pixels.
         """
+        import torch
+
         from models.autoencoder import frame_loss, reversed_targets
 
-        decoded = model(batch.frames_TBD, batch.future_FBD, teacher_forced=True)
+        mixed, device = self.precision == "bfloat16", batch.frames_TBD.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=mixed):
+            decoded = model(batch.frames_TBD, batch.future_FBD, teacher_forced=True)
         total = batch.frames_TBD.new_zeros(())
         if decoded.reconstruction_TBD is not None:
             targets_TBD = reversed_targets(batch.frames_TBD)

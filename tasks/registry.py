@@ -9,10 +9,12 @@ from typing import Any
 
 TASKS: Mapping[str, str] = {
     "pretrain": "tasks.pretrain:Pretrain",
+    "pictures": "tasks.pictures:Pictures",
     "fewshot": "tasks.fewshot:FewShot",
     "single_frame": "tasks.single_frame:SingleFrame",
     "percepts": "tasks.percepts:Percepts",
     "flow_fields": "tasks.flow_fields:FlowFields",
+    "patch_tracks": "tasks.patch_tracks:PatchTracks",
     "temporal_stream": "tasks.temporal_stream:TemporalStream",
     "fusion": "tasks.fusion:Fusion",
 }

@@ -107,6 +107,7 @@ class StorePlan:
         shard_bytes: int = 2**30,
         shards: int | None = None,
         dtype: ItemType = "float16",
+        together: int = 1,
     ) -> Self:
         """Cut videos, in order, into shards.
 
@@ -117,6 +118,7 @@ class StorePlan:
             shard_bytes: a shard holds at most this many bytes of features, or one video where that is longer.
             shards: this many shards of about equal size instead.
             dtype: of the numbers.
+            together: so many neighbours, all of one length, are never cut apart: what is made of one file.
 
         Raises:
             ValueError: for more shards than videos, and whatever the plan itself refuses.
@@ -124,19 +126,25 @@ class StorePlan:
         videos = tuple(videos)
         _check_shards((videos,), limit=len(videos))
         frame_bytes = frame_size * ITEM_BYTES.get(dtype, 1)
+        if len(videos) % together:
+            raise ValueError(f"{len(videos)} videos are no groups of {together}: pass whole groups")
+        units = videos[::together]
         if shards is None:
             if shard_bytes < 1:
                 raise ValueError(
                     f"shard_bytes is {shard_bytes}, but shards hold features: pass at least 1"
                 )
-            ends = _ends_by_bytes(videos, frame_bytes, shard_bytes)
-        elif 1 <= shards <= len(videos):
-            ends = _ends_by_count(videos, shards)
+            most = MAX_VIDEOS_PER_SHARD // together
+            ends = _ends_by_bytes(units, together * frame_bytes, shard_bytes, most)
+        elif 1 <= shards <= len(units):
+            ends = _ends_by_count(units, shards)
         else:
             raise ValueError(
-                f"{len(videos)} videos cannot be cut into {shards} shards: pass 1 to {len(videos)}"
+                f"{len(units)} videos cannot be cut into {shards} shards: pass 1 to {len(units)}"
             )
-        cuts = tuple(videos[start:end] for start, end in pairwise([0, *ends]))
+        cuts = tuple(
+            videos[start:end] for start, end in pairwise([0, *(end * together for end in ends)])
+        )
         return cls(made_of=made_of, frame_size=frame_size, dtype=dtype, shards=cuts)
 
     @property
@@ -290,13 +298,13 @@ def _check_clip(video: object, frames: object) -> None:
         )
 
 
-def _ends_by_bytes(videos: Sequence[Clip], frame_bytes: int, limit: int) -> list[int]:
+def _ends_by_bytes(videos: Sequence[Clip], frame_bytes: int, limit: int, most: int) -> list[int]:
     ends: list[int] = []
     size = 0
     for index, (_, frames) in enumerate(videos):
         fits = size + frames * frame_bytes <= limit
         begun = index - (ends[-1] if ends else 0)
-        if begun and (not fits or begun == MAX_VIDEOS_PER_SHARD):
+        if begun and (not fits or begun == most):
             ends.append(index)
             size = 0
         size += frames * frame_bytes

@@ -154,8 +154,9 @@ def layout_of(folder: Path, plan: StorePlan, number: int) -> ShardLayout:
 
 
 def _again(plan: StorePlan, number: int) -> str:
-    if plan.made_of.get("stream") == "flow":
-        return f"make shard {number} with `harness run flow --set dataset={plan.made_of.get('set_name')}` again"
+    stream = plan.made_of.get("stream")
+    if stream in ("flow", "patches"):
+        return f"make shard {number} with `harness run {stream} --set dataset={plan.made_of.get('set_name')}` again"
     return f"extract shard {number} again"
 
 

@@ -12,13 +12,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 from tasks.data.dataset import Video
-from tasks.data.feature_plan import StoreError, StorePlan, read_plan
 from tasks.data.feature_shards import shards_missing
 from tasks.data.features import FeatureStore
 from tasks.data.index import read
 from tasks.data.listed import index_of, listed
 from tasks.data.plain_json import JSON
 from tasks.data.root import folder_of
+from tasks.data.stores import stores_in, the_store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,21 +102,10 @@ class VideoFlow:
         return np.concatenate([levels_T2YX, held])
 
 
-def flow_stores(set_name: str) -> tuple[dict[str, StorePlan], dict[str, str]]:
-    """The stores of flow of a set that can be read, and why others cannot, by the names of their folders."""
-    found, damaged = {}, {}
-    for path in sorted((folder_of(set_name) / FOLDER).glob("*/store.json")):
-        try:
-            found[path.parent.name] = read_plan(path.parent)
-        except StoreError as error:
-            damaged[path.parent.name] = str(error)
-    return found, damaged
-
-
 def kept_flow(set_name: str, made_of: Mapping[str, JSON]) -> FeatureStore | None:
     """A whole store of flow that is made of these things, whatever its shards; None if there is none."""
     # A damaged store cannot be told from one of other flow: whoever asks computes flow instead.
-    known, _ = flow_stores(set_name)
+    known, _ = stores_in(set_name, "flow")
     for place, plan in known.items():
         folder = folder_of(set_name) / FOLDER / place
         same = all(plan.made_of.get(name) == value for name, value in made_of.items())
@@ -131,40 +120,15 @@ def video_flow(set_name: str, flow: str = "") -> VideoFlow:
     Args:
         set_name: the set's name.
         flow: the store, by the first letters of its folder's name (such as "brox-20px"); empty if there is one only.
+            Among several, those of videos that the set does not hold any more, and those without all shards, do not count.
 
     Raises:
         ValueError: when the set was never indexed, or has no such store, or more than one, or the store is damaged, of
             other videos, or lacks shards; the sentence names them.
     """
     index = read(set_name)
-    known, damaged = flow_stores(set_name)
-    found = [name for name in known if name.startswith(flow)]
-    unreadable = [name for name in damaged if name.startswith(flow)]
-    if unreadable and not found:
-        raise ValueError(f"{damaged[unreadable[0]]} (`harness run flow --set dataset={set_name}`)")
-    if not known:
-        raise ValueError(
-            f"{set_name} has no stored flow yet: make it with `harness run flow --set dataset={set_name}`"
-        )
-    if len(found) != 1:
-        what = "is not among" if not found else "could be any of"
-        raise ValueError(
-            f"flow={flow!r} {what} that of {set_name}: name one with --set flow=... ({', '.join(found or known)})"
-        )
-    (place,) = found
-    plan = known[place]
-    made_of = plan.made_of
-    if made_of.get("videos") != index.content_identity:
-        raise ValueError(
-            f"{place} was made of other videos than those that {set_name} holds now: run `harness run flow` again"
-        )
-    lacking = shards_missing(folder_of(set_name) / FOLDER / place, plan)
-    if lacking:
-        raise ValueError(
-            f"{place} of {set_name} lacks {len(lacking)} of {len(plan.shards)} shards: run `harness run flow` again, it "
-            "makes what is missing"
-        )
-    match made_of:
+    place, plan = the_store(index, "flow", flow)
+    match plan.made_of:
         case {"method": str(method), "bound": float(bound), "size": [int(rows), int(columns)]}:
             return VideoFlow(
                 set_name=set_name,

@@ -93,7 +93,8 @@ def _folder(name: str) -> Path:
         if folder.is_dir():
             return folder.resolve()
     raise ValueError(
-        f"there are no glyphs {name!r}: neither {below} nor {given} is a folder; {BUILT_IN} are built in"
+        f"there are no glyphs {name!r}: neither {below} nor {given} is a folder; {BUILT_IN} are built in, and "
+        "`harness data fetch mnist` fetches MNIST"
     )
 
 
@@ -104,7 +105,9 @@ def _images(folder: Path | None, part: Part) -> NDArray[np.uint8]:
     for name in (FILES[part], f"{FILES[part]}.gz"):
         if (folder / name).exists():
             return read_idx(folder / name, dimensions=3)
-    raise ValueError(f"{folder} has no {FILES[part]}, with or without .gz")
+    raise ValueError(
+        f"{folder} has no {FILES[part]}, with or without .gz (`harness data fetch mnist` fetches MNIST)"
+    )
 
 
 @lru_cache(maxsize=1)

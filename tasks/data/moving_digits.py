@@ -244,17 +244,29 @@ def _sha256(path: Path) -> str:
     return sha256
 
 
-@lru_cache(maxsize=2)
 def _opened(test_file: TestFile) -> NDArray[np.uint8]:
     """The official sequences, mapped into memory.
 
     Raises:
         ValueError: when the file is not the one that was asked for any more.
     """
+    try:
+        found = test_file.path.stat()
+    except OSError:
+        raise ValueError(
+            f"{test_file.path} is gone: put it back, or set test_set=generated"
+        ) from None
+    return _mapped(test_file.path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _mapped(path: Path, size: int, changed_ns: int) -> NDArray[np.uint8]:
+    """The file, checked; looked at again only when its size or time of change is another."""
     import numpy as np
 
-    check_test_file(test_file.path)
-    frames_TBYX: NDArray[np.uint8] = np.load(test_file.path, mmap_mode="r", allow_pickle=False)
+    del size, changed_ns
+    check_test_file(path)
+    frames_TBYX: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
     return frames_TBYX
 
 

@@ -35,15 +35,15 @@ def root_mean_square(store: FeatureStore) -> float:
         StoreError: when a file of the store is damaged or gone.
     """
     squares, count = 0.0, 0
-    for video in _spaced(sorted(store.videos), VIDEOS):
-        for frame in _spaced(range(store.videos[video]), FRAMES):
+    for video in spaced(sorted(store.videos), VIDEOS):
+        for frame in spaced(range(store.videos[video]), FRAMES):
             percept_D = store.window(video, frame, 1).astype(np.float64)
             squares += float(np.square(percept_D).sum())
             count += percept_D.size
     return math.sqrt(squares / count) if squares else 1.0
 
 
-def _spaced(items: Sequence[_T], most: int) -> list[_T]:
+def spaced(items: Sequence[_T], most: int) -> list[_T]:
     """All items, or `most` of them at about equal distances."""
     if len(items) <= most:
         return list(items)

@@ -1,16 +1,14 @@
-"""Whether the files of an index, and its stores of percepts and flow, are still what they were when they were made."""
+"""Whether the files of an index, and its stores of percepts, flow and patches, are still what they were when they were made."""
 
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 from tasks.data.feature_plan import read_plan
 from tasks.data.features import FeatureStore
-from tasks.data.flow_videos import FOLDER as FLOW
 from tasks.data.index import Index, IndexedVideo
 from tasks.data.root import folder_of
-from tasks.data.videos import misplaced
+from tasks.data.stores import Kind, misplaced
 
 
 def verify_videos(index: Index, *, full: bool) -> Iterator[tuple[IndexedVideo, str]]:
@@ -26,7 +24,7 @@ def verify_videos(index: Index, *, full: bool) -> Iterator[tuple[IndexedVideo, s
 
 
 def verify_stores(
-    index: Index, *, full: bool, kind: Literal["percepts", "flow"] = "percepts"
+    index: Index, *, full: bool, kind: Kind = "percepts"
 ) -> Iterator[tuple[str, str]]:
     """Look at every store of a set, and yield the name of each with what is wrong as a sentence, or "".
 
@@ -35,8 +33,7 @@ def verify_stores(
         full: read everything and compare checksums, not only sizes and headers.
         kind: of the stores.
     """
-    place = FLOW if kind == "flow" else "percepts"
-    for folder in sorted((folder_of(index.name) / place).glob("[!.]*")):
+    for folder in sorted((folder_of(index.name) / kind).glob("[!.]*")):
         try:
             problem = misplaced(index, folder.name, read_plan(folder), kind)
             if not problem:

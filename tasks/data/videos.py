@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tasks.data.dataset import EVALUATION_SEED, Video
-from tasks.data.feature_plan import StorePlan, read_plan
+from tasks.data.feature_plan import read_plan
 from tasks.data.feature_shards import shards_missing
 from tasks.data.features import FeatureStore
-from tasks.data.index import Index, read
+from tasks.data.index import read
 from tasks.data.listed import index_of, listed
 from tasks.data.percept_scale import root_mean_square
 from tasks.data.plain_json import JSON
 from tasks.data.root import folder_of
+from tasks.data.stores import is_usable, maker, misplaced, stores_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,17 +143,6 @@ class VideoPercepts:
         return _scale(_folder(self.set_name, self.place), self.percepts)
 
 
-def _stores(set_name: str) -> tuple[dict[str, StorePlan], dict[str, str]]:
-    """The stores that can be read, and why others cannot."""
-    found, damaged = {}, {}
-    for path in sorted((folder_of(set_name) / "percepts").glob("*/store.json")):
-        try:
-            found[path.parent.name] = read_plan(path.parent)
-        except ValueError as error:
-            damaged[path.parent.name] = str(error)
-    return found, damaged
-
-
 def video_percepts(set_name: str, percepts: str = "", knob: str = "percepts") -> VideoPercepts:
     """A set of indexed videos with percepts that were extracted.
 
@@ -166,7 +156,7 @@ def video_percepts(set_name: str, percepts: str = "", knob: str = "percepts") ->
         ValueError: when the set was never indexed, or has no such store, or more than one; the sentence names them.
     """
     index = read(set_name)
-    known, damaged = _stores(set_name)
+    known, damaged = stores_in(set_name, "percepts")
     found = [name for name in known if name.startswith(percepts)]
     unreadable = [name for name in damaged if name.startswith(percepts)]
     if unreadable and not found:
@@ -177,7 +167,7 @@ def video_percepts(set_name: str, percepts: str = "", knob: str = "percepts") ->
             "convnet=... --set weights=FILE`"
         )
     if len(found) > 1:
-        found = [name for name in found if _is_usable(index, name, known[name])] or found
+        found = [name for name in found if is_usable(index, name, known[name])] or found
     if len(found) != 1:
         what = "is not among the" if not found else "could be any of these"
         raise ValueError(
@@ -191,7 +181,7 @@ def video_percepts(set_name: str, percepts: str = "", knob: str = "percepts") ->
     lacking = shards_missing(_folder(set_name, found[0]), plan)
     if lacking:
         raise ValueError(
-            f"{found[0]} of {set_name} lacks {len(lacking)} of {len(plan.shards)} shards: run {_maker(plan)} again, it "
+            f"{found[0]} of {set_name} lacks {len(lacking)} of {len(plan.shards)} shards: run {maker(plan)} again, it "
             "makes what is missing"
         )
     return VideoPercepts(
@@ -202,35 +192,6 @@ def video_percepts(set_name: str, percepts: str = "", knob: str = "percepts") ->
         frame_size=plan.frame_size,
         place=found[0],
     )
-
-
-def _is_usable(index: Index, place: str, plan: StorePlan) -> bool:
-    return not misplaced(index, place, plan) and not shards_missing(
-        _folder(index.name, place), plan
-    )
-
-
-def misplaced(
-    index: Index, place: str, plan: StorePlan, kind: Literal["percepts", "flow"] = "percepts"
-) -> str:
-    """Why a store is not what its folder's name says, or not of a set's videos, as one sentence; empty if it is.
-
-    Args:
-        index: the set's.
-        place: the name of the store's folder.
-        plan: what the store says of itself.
-        kind: what it should hold.
-    """
-    maker = _maker(plan) if kind == "percepts" else "`harness run flow`"
-    other = "another convnet's" if kind == "percepts" else "made otherwise"
-    if place.rpartition("-")[2] != plan.identity[:12]:
-        return (
-            f"{place} of {index.name} holds {kind} of identity {plan.identity[:12]}, and its name should end in that: it "
-            f"was renamed, or is {other}; give it back the name that it was made under, or remove it"
-        )
-    if plan.made_of.get("videos") not in (index.content_identity, None):
-        return f"{place} was made of other videos than those that {index.name} holds now: run {maker} again"
-    return ""
 
 
 def check_alike(labelled: VideoPercepts, unlabelled: VideoPercepts) -> None:
@@ -354,13 +315,6 @@ def _windows(folder: Path, identity: str, num_frames: int) -> tuple[list[str], l
     videos = _store(folder, identity).videos
     ids = sorted(videos)
     return ids, list(accumulate(max(1, videos[each] - num_frames + 1) for each in ids))
-
-
-def _maker(plan: StorePlan) -> str:
-    """The command that makes such a store."""
-    return (
-        "`harness data import-features`" if "imported" in plan.made_of else "`harness run percepts`"
-    )
 
 
 def _folder(set_name: str, place: str) -> Path:

@@ -24,15 +24,17 @@ from models.lstm import StackedLSTM
 from slurm.ddp import Ranks
 from tasks.data.digits import Digits
 from tasks.data.features import FeatureStore, StorePlan, write_shard
+from tasks.data.moving_mnist import Rules, draw, plan
 from tasks.encoders import LSTM
 from tasks.fewshot import FewShot
 from tasks.schedule import Schedule
 from tasks.subset import Subset
 from tasks.task import Shard
 from tests.benchmarks import decoding as decoders
+from tests.benchmarks.generator import CANVAS, SIDE, obvious
 
 ROUNDS = 7
-GROUPS = ("features", "decoding", "lstm", "loop", "commands")
+GROUPS = ("features", "decoding", "generator", "lstm", "loop", "commands")
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,25 @@ def decoding(folder: Path) -> list[Ratio]:
     return found
 
 
+def generator() -> Ratio:
+    """Moving MNIST against a loop over sequences, digits and frames."""
+    random = np.random.default_rng(0)
+    glyphs_GSS = random.integers(0, 256, (1000, SIDE, SIDE), dtype=np.uint8)
+    on_device, batch, frames = torch.from_numpy(glyphs_GSS), 128, 20
+
+    def ours() -> torch.Tensor:
+        planned = plan(Rules(canvas=CANVAS), num_glyphs=1000, side=SIDE, seed=0, indices=range(batch), num_frames=frames)  # fmt: skip
+        return draw(Rules(canvas=CANVAS), on_device, planned)
+
+    what = f"{batch} sequences of {frames} frames of {CANVAS} x {CANVAS}, two digits"
+    return compare(
+        what,
+        ours,
+        "a NumPy loop over sequences, digits, frames",
+        lambda: obvious(glyphs_GSS, random, batch, frames),
+    )
+
+
 def through(
     decode: Callable[[Path], Iterator[np.ndarray]], path: Path, times: int = 10
 ) -> Callable[[], None]:
@@ -221,6 +242,7 @@ def main() -> None:
         groups: dict[str, Callable[[], list[Ratio]]] = {
             "features": lambda: feature_windows(folder),
             "decoding": lambda: decoding(folder),
+            "generator": lambda: [generator()],
             "lstm": lambda: [
                 lstm(16, 64, 4096, 2048),
                 lstm(16, 128, 512, 512),

@@ -1,11 +1,16 @@
-"""A finished work folder of a tiny fig12, made once."""
+"""A finished work folder of a tiny fig12, made once; mirrors to fetch from."""
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tasks.data import download
+from tasks.data.fetchable import FETCHABLE
 from tests.harness.faked import write_command
+from tests.harness.mirror import Mirror, small_mnist
 from tests.harness.official import Official, index_official
 from tests.harness.on_slurm import OnSlurm
 from tests.harness.running import Harness
@@ -72,3 +77,28 @@ def official(
         lists = real_data("splits", name)
         _official_sets[name] = index_official(name, tmp_path_factory.mktemp(name), lists)
     return _official_sets[name]
+
+
+@pytest.fixture
+def mnist_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where `harness data fetch mnist` puts a small MNIST; no waiting between tries, no proxy, no mirror from outside."""
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("HARNESS_MIRROR", raising=False)
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(download, "WAIT_S", 0.0)
+    monkeypatch.setitem(FETCHABLE, "mnist", small_mnist())
+    return tmp_path / "data/mnist"
+
+
+@pytest.fixture
+def mirrors(mnist_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Mirror, Mirror]]:
+    """Two, which the table names in this order."""
+    with ExitStack() as stack:
+        two = (stack.enter_context(Mirror()), stack.enter_context(Mirror()))
+        monkeypatch.setitem(FETCHABLE, "mnist", small_mnist(*(each.url for each in two)))
+        yield two
+
+
+@pytest.fixture
+def mirror(mirrors: tuple[Mirror, Mirror]) -> Mirror:
+    return mirrors[0]

@@ -102,7 +102,7 @@ def test_examples_in_help_stay_lines_of_their_own() -> None:
         shown = data(*words, "--help").stdout
         assert "\\b" not in shown
         examples = [line for line in shown.splitlines() if line.startswith("  harness data ")]
-        assert len(examples) == (1 if words else 4)
+        assert len(examples) == (1 if words else 5)
 
 
 def test_listing_nothing_says_how_to_begin(root: Path) -> None:

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from configs.optimisers import as_in_2015
 from harness import checkpoint, loop
+from harness.velocity_sgd import VelocitySGD
 from slurm.ddp import Ranks, joined
 from slurm.job import Interrupted
 from slurm.local import free_port, torchrun_environment
@@ -22,7 +24,7 @@ from tasks.data.digits import Digits
 from tasks.encoders import LSTM, own
 from tasks.fewshot import FewShot
 from tasks.pretrain import Pretrain
-from tasks.schedule import Schedule
+from tasks.schedule import Schedule, Staircase
 from tasks.subset import Subset
 from tasks.task import Task
 from tasks.videoeval import average_by_video
@@ -46,6 +48,11 @@ FEWSHOT = FewShot(
     dropout=0.5,
     schedule=SCHEDULE,
 )
+
+CLAMPED = replace(  # the rate falls on the way
+    PRETRAIN, schedule=replace(as_in_2015(7, 6), decay=Staircase(factor=0.5, every=2))
+)
+MIXED = replace(PRETRAIN, precision="bfloat16")
 
 GOLDEN_PRETRAIN_LOSS = [1940.786, 1933.56, 1917.392, 1896.831, 1873.96, 1854.588, 1841.997]
 GOLDEN_FEWSHOT_LOSS = [36.81797, 36.68526, 36.19113, 38.03543, 36.43144, 36.84356, 37.49827]
@@ -92,7 +99,11 @@ def test_the_first_losses_are_golden(ranks: Ranks, tmp_path: Path) -> None:
     assert finetuned.history["loss"] == pytest.approx(GOLDEN_FEWSHOT_LOSS, rel=1e-5)
 
 
-@pytest.mark.parametrize("task", [PRETRAIN, FEWSHOT], ids=["pretrain", "fewshot"])
+@pytest.mark.parametrize(
+    "task",
+    [PRETRAIN, FEWSHOT, CLAMPED, MIXED],
+    ids=["pretrain", "fewshot", "as_in_2015", "bfloat16"],
+)
 @pytest.mark.parametrize("stop_after", [1, 3, 6])
 def test_a_resumed_run_is_identical_to_the_last_bit(
     task: Task, stop_after: int, ranks: Ranks, tmp_path: Path
@@ -190,9 +201,10 @@ def test_zero_steps_evaluate_the_model_as_built(ranks: Ranks, tmp_path: Path) ->
     assert trained.history["step"] == []
 
 
-def test_weight_decay_falls_on_matrices_only() -> None:
+@pytest.mark.parametrize("schedule", [SCHEDULE, CLAMPED.schedule], ids=["adamw", "as_in_2015"])
+def test_weight_decay_falls_on_matrices_only(schedule: Schedule) -> None:
     model = PRETRAIN.build(0, ())
-    optimizer = loop.build_optimizer(SCHEDULE, model)
+    optimizer = loop.build_optimizer(schedule, model)
     decayed = {
         id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]
     }
@@ -203,6 +215,32 @@ def test_weight_decay_falls_on_matrices_only() -> None:
     )
 
 
+def test_a_bound_on_the_velocity_brings_its_own_optimiser_and_sgd_without_one_stays_torchs() -> (
+    None
+):
+    model = PRETRAIN.build(0, ())
+    bounded = loop.build_optimizer(CLAMPED.schedule, model)
+    plain = loop.build_optimizer(replace(CLAMPED.schedule, clip_velocity=None), model)
+    assert isinstance(bounded, VelocitySGD)
+    assert isinstance(plain, torch.optim.SGD)
+    assert all(group["clip_velocity"] == 1e-4 for group in bounded.param_groups)
+    assert {group["weight_decay"] for group in bounded.param_groups} == {1e-4 / 6, 0.0}
+
+
+def test_one_step_as_in_2015_moves_no_weight_by_more_than_its_bound(
+    ranks: Ranks, tmp_path: Path
+) -> None:
+    task = replace(CLAMPED, schedule=replace(CLAMPED.schedule, steps=1))
+    before = task.build(0, ())
+    after, _ = train(task, ranks, tmp_path / "cell")
+    old = dict(before.named_parameters())
+    moved = {name: (new - old[name]).detach().abs() for name, new in after.named_parameters()}
+    # Weights below 1 are rounded to 2^-24 and better.
+    assert max(float(each.max()) for each in moved.values()) == pytest.approx(1e-4, abs=2**-23)
+    # 4 frames of a black pixel that is taken for grey: a gradient of 2, and 6e-4 times that is far above the bound.
+    assert float((moved["reconstructor.readout.bias"] > 0.99e-4).float().mean()) > 0.9
+
+
 WORKER = """
 import json, sys
 from pathlib import Path
@@ -211,13 +249,13 @@ sys.path[:0] = [{root!r}]
 from harness import loop
 from slurm.ddp import joined
 from slurm.job import Interrupted
-from tests.harness.test_loop import FEWSHOT, PRETRAIN, train
+from tests.harness.test_loop import CLAMPED, FEWSHOT, PRETRAIN, train
 
 torch.use_deterministic_algorithms(True)
 torch.set_num_threads(1)
 with joined() as ranks:
     told = {{}}
-    for name, task in (("pretrain", PRETRAIN), ("fewshot", FEWSHOT)):
+    for name, task in (("pretrain", PRETRAIN), ("fewshot", FEWSHOT), ("as_in_2015", CLAMPED)):
         whole, trained = train(task, ranks, Path(sys.argv[1]) / f"{{name}}-whole")
         try:
             # Only the last rank is asked to stop: all leave together.

@@ -226,6 +226,12 @@ def test_the_same_reports_give_the_same_bytes(drawn):
     assert whole(chapter(drawn)) == whole(chapter(drawn))
 
 
+def test_a_title_that_names_the_artefact_itself_is_not_doubled(drawn):
+    text = Reader(whole(chapter(drawn, "table2", title="Table 2: losses"))).text
+    assert "Table 2: losses" in text
+    assert "Table 2: Table 2" not in text
+
+
 def test_two_chapters_of_one_name_are_refused(drawn):
     with pytest.raises(ValueError, match="each needs a name of its own"):
         whole(chapter(drawn), chapter(drawn))

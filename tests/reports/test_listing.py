@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from reports import flow, percepts, temporal_stream
+from reports import flow, patches, percepts, temporal_stream
 from reports.evidence import Evidence
 from reports.tables import MISSING
 
@@ -21,6 +21,10 @@ OF_FLOW = {
     "dataset": "ut", "flow_method": "dis", "flow_bound": 20.0, "rows": 240, "columns": 320, "store": "dis-20px-aaaa",
     "bytes": 1000,
 }  # fmt: skip
+OF_PATCHES = {
+    "dataset": "ut", "colour": "gray", "per_video": 8, "rows": 240, "columns": 320, "side": 32, "places_seed": 0,
+    "store": "gray-8x32px-aaaa", "bytes": 2_000_000,
+}  # fmt: skip
 OF_TEMPORAL = {
     "dataset": "ucf101", "flow": "brox-20px", "flow_fields": 10, "flow_method": "brox", "flow_bound": 20.0,
     "rows": 240, "columns": 320, "divisor": 1, "steps": 80000, "batch_size": 256, "learning_rate": 0.01, "dropout": 0.9,
@@ -28,6 +32,7 @@ OF_TEMPORAL = {
 REPORTS = {
     "percepts": (percepts, OF_PERCEPTS, "shard", ("frames",)),
     "flow": (flow, OF_FLOW, "shard", ("frames", "at_bound")),
+    "patches": (patches, OF_PATCHES, "shard", ("frames",)),
     "temporal": (temporal_stream, OF_TEMPORAL, "split", temporal_stream.METRICS),
 }
 ALL = ("md", "tex", "html", "csv", "json")
@@ -105,7 +110,7 @@ def test_a_page_with_everything_says_that_nothing_is_missing(name):
     assert "Nothing is missing" in texts(name, 3)["html"]
 
 
-@pytest.mark.parametrize("name", ["percepts", "flow"])
+@pytest.mark.parametrize("name", ["percepts", "flow", "patches"])
 def test_notes_are_sentences_that_name_their_set_each_once(name):
     made = texts(name, 3)
     assert Reader(made["html"]).within["li"] == SAID
@@ -149,6 +154,17 @@ def test_percepts_say_what_made_them():
     assert json.loads(told["json"])["shards"][0]["frame_size"] == 4096
     pixels = texts("percepts", 3, convnet="raw_pixels", layer="pixels", weights="")
     assert "through raw_pixels, layer pixels." in pixels["md"]
+
+
+def test_patches_say_how_they_are_kept_and_what_is_missing():
+    some = texts("patches", 2)
+    said = "2 of 3 shards, 30 frames, 0.004 GB. Of each video 8 places of 32 x 32 pixels, gray, in frames of 240 x 320."
+    for form in ("md", "html", "tex"):
+        assert said in some[form]
+    assert "| 3 | missing | 0.002 |" in some["md"]
+    kept = json.loads(some["json"])["shards"]
+    assert [line["frames"] for line in kept] == [10.0, 20.0, None]
+    assert kept[0]["places_seed"] == 0
 
 
 def test_a_page_without_commands_has_no_heading_for_them():

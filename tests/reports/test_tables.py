@@ -93,6 +93,16 @@ def test_latex_escapes_every_special_character():
     assert latex_text(f"±{MINUS}{MISSING}†") == r"\ensuremath{\pm}\ensuremath{-}--\textdagger{}"
 
 
+def test_latex_breaks_long_headings_between_words_and_no_others():
+    columns = (
+        Column(header="model"),
+        Column(header="published, Moving MNIST & patches", unit="nats/frame", align="right"),
+    )
+    text = latex(Table(columns=columns, rows=(("a", "1"),), caption="c"))
+    heading = r"\shortstack[r]{published, Moving \\ MNIST \& patches \\ (nats/frame)}"
+    assert rf"model & {heading} \\" in text.split("\n")
+
+
 def test_latex_protects_brackets_that_would_become_arguments_of_a_line_break():
     lines = latex(table(("*", "1"), ("[a]", "2"))).split("\n")
     assert r"{*} & 1 \\" in lines

@@ -58,6 +58,31 @@ def test_as_many_shards_as_asked_for_none_empty_and_of_about_equal_size(
     assert max(sizes) < sum(frames) / shards + 2 * max(frames)
 
 
+@quick
+@given(
+    lengths=st.lists(st.integers(1, 50), min_size=1, max_size=30), together=st.integers(1, 4), limit=st.integers(1, 3000)
+)  # fmt: skip
+def test_what_belongs_together_is_never_cut_apart(
+    lengths: list[int], together: int, limit: int
+) -> None:
+    clips = [(f"v{n}#{part}", frames) for n, frames in enumerate(lengths) for part in range(together)]  # fmt: skip
+    plan = StorePlan.cut({}, clips, 4, shard_bytes=limit, dtype="uint8", together=together)
+    assert [clip for shard in plan.shards for clip in shard] == clips
+    for shard in plan.shards:
+        owners = [video.partition("#")[0] for video, _ in shard]
+        assert all(owners.count(each) == together for each in owners)
+        size = 4 * sum(frames for _, frames in shard)
+        assert size <= limit or len(shard) == together
+    few = min(3, len(lengths))
+    by_count = StorePlan.cut({}, clips, 4, shards=few, together=together)
+    assert [len(shard) % together for shard in by_count.shards] == [0] * few
+
+
+def test_groups_that_are_not_whole_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 videos are no groups of 2: pass whole groups"):
+        StorePlan.cut({}, [("a", 1), ("b", 1), ("c", 1)], 4, together=2)
+
+
 def test_the_identity_is_the_hash_of_what_the_features_are_of() -> None:
     plan = StorePlan(made_of={"b": (1, None), "a": "ü"}, frame_size=2, shards=((("v", 3),),))
     text = (

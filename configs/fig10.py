@@ -1,0 +1,76 @@
+"""Fig. 10: the output features of the two decoders of a Composite Model of moving digits (sec. 3.2).
+
+The weights from the LSTM output units to the output layer, for input reconstruction and for future prediction. The paper shows
+the top 200 of each by L2 norm, and says that many more of them are local blobs than among the input features, that the blobs
+are somewhat bigger, and the strips much shorter. It prints no numbers of them; the report has areas and smoothness of both kinds
+of features, so that these words can be checked. The cell is the model itself, the same as in Figures 7 and 9.
+"""
+
+from collections.abc import Collection
+
+from configs.experiment import Experiment
+from configs.scales import ScaleKnob
+from configs.unsupervised import (
+    Batch,
+    Glyphs,
+    Layers,
+    Rate,
+    SpeedKnob,
+    Steps,
+    TestSequences,
+    TestSetKnob,
+    Units,
+    digits_model,
+    sized,
+)
+from reports.evidence import Evidence
+from reports.published import COMPOSITE
+from tasks.data.moving_digits import moving_digits
+
+
+def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
+    from reports.weights import fig10 as draw  # matplotlib and pandas: only when something is drawn
+
+    return draw(evidence, formats)
+
+
+def fig10(
+    *,
+    scale: ScaleKnob = "demo",
+    glyphs: Glyphs = "digits",
+    speed: SpeedKnob = "fixed",
+    test_set: TestSetKnob = "auto",
+    layers: Layers = 1,
+    units: Units = None,
+    steps: Steps = None,
+    batch: Batch = None,
+    rate: Rate = None,
+    test_sequences: TestSequences = None,
+) -> Experiment:
+    """Output features of a Composite Model.
+
+    Args:
+        scale: sizes of all that is not set by itself.
+        glyphs: what moves.
+        speed: pixels a frame.
+        test_set: what the losses in the report are of.
+        layers: of encoder and decoders; the highest is shown, which gives the frames.
+        units: of a layer.
+        steps: optimiser steps.
+        batch: sequences a step.
+        rate: peak learning rate.
+        test_sequences: held-out sequences that losses are averaged over.
+
+    Raises:
+        ValueError: for a value outside its range, before anything is run.
+    """
+    data = moving_digits(glyphs, speed=speed, test_set=test_set)
+    sizes = sized(
+        scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences
+    )
+    return Experiment(
+        title=f"Output features from the two decoders of a Composite Model, {data.name}",
+        cells=(digits_model(data, COMPOSITE, sizes, layers=layers),),
+        draw=_draw,
+        notes=data.notes,
+    )

@@ -1,0 +1,107 @@
+"""Figs. 5, 6 and 8: which models they show what, and that they train no model twice."""
+
+from dataclasses import replace
+
+import pytest
+
+from configs import fig6 as fig6_module
+from configs.fig5 import fig5
+from configs.fig6 import fig6
+from configs.fig8 import fig8
+from configs.unsupervised import digits_model, patches_model, sized
+from reports.published import COMPOSITE, COMPOSITE_CONDITIONAL
+from tasks.data.dataset import Unlabelled
+from tasks.data.digits import Digits
+from tasks.data.moving_digits import moving_digits
+
+SIZES = sized("demo")
+DATA = moving_digits()
+
+
+def test_fig5_shows_the_papers_three_models_the_same_sequences() -> None:
+    made = fig5()
+    assert [cell.label for cell in made.cells] == [
+        "One Layer Composite Model",
+        "Two Layer Composite Model",
+        "Two Layer Composite Model with a Conditional Future Predictor",
+    ]
+    assert [cell.needs[0].key for cell in made.cells] == [
+        digits_model(DATA, COMPOSITE, SIZES, layers=1).key,
+        digits_model(DATA, COMPOSITE, SIZES).key,
+        digits_model(DATA, COMPOSITE_CONDITIONAL, SIZES).key,
+    ]
+    values = [cell.task.values() for cell in made.cells]
+    assert {(each["dataset"], each["show"], each["test_sequences"]) for each in values} == {
+        ("moving_digits", 2, 512)
+    }
+
+
+def test_fig8_shows_one_two_and_three_digits_to_fig5s_first_model() -> None:
+    made = fig8()
+    assert {cell.needs[0].key for cell in made.cells} == {fig5().cells[0].needs[0].key}
+    assert [cell.task.values()["dataset"] for cell in made.cells] == [
+        "moving_digits_1",
+        "moving_digits",
+        "moving_digits_3",
+    ]
+    assert {cell.task.values()["trained_on"] for cell in made.cells} == {"moving_digits"}
+    deep = fig8(layers=2)
+    assert {cell.needs[0].key for cell in deep.cells} == {fig5().cells[1].needs[0].key}
+    assert any("Composite Model of two layers of 256 units" in note for note in deep.notes)
+
+
+@pytest.fixture
+def patches(monkeypatch: pytest.MonkeyPatch) -> Unlabelled:
+    """Frames with linear outputs in place of patches, by any name."""
+
+    class Linear(Digits):
+        output = "linear"
+
+    found: Unlabelled = Linear()
+    monkeypatch.setattr(fig6_module, "find_patches", lambda name: found)
+    return found
+
+
+def test_fig6_shows_two_sizes_the_same_patches(patches: Unlabelled) -> None:
+    for knobs, sizes in (
+        ({}, (256, 512)),
+        ({"units": 8}, (8, 16)),
+        ({"units": 8, "larger_units": 9}, (8, 9)),
+        ({"scale": "paper"}, (2048, 4096)),
+    ):
+        made = fig6(**knobs)  # type: ignore[arg-type]
+        shown = sized(knobs.get("scale", "demo"))  # type: ignore[arg-type]
+        assert [cell.needs[0].key for cell in made.cells] == [
+            patches_model(patches, COMPOSITE, replace(shown, units=size)).key for size in sizes
+        ]
+        assert [cell.label for cell in made.cells] == [
+            f"Two Layer Composite Model with {size:,} LSTM units" for size in sizes
+        ]
+
+
+def test_the_larger_model_is_larger(patches: Unlabelled) -> None:
+    with pytest.raises(ValueError, match=r"larger_units=8: .* more than the 8 units"):
+        fig6(units=8, larger_units=8)
+
+
+def test_other_data_than_the_papers_are_said_to_be_that(patches: Unlabelled) -> None:
+    for made in (fig5(), fig6(), fig8()):
+        assert sum("these are other data" in note for note in made.notes) == 1
+
+
+def test_knobs_reach_the_models_and_the_pictures() -> None:
+    for made in (
+        fig5(units=7, steps=3, batch=2, rate=0.1, test_sequences=9, show=4),
+        fig8(units=7, steps=3, batch=2, rate=0.1, test_sequences=9, show=4),
+    ):
+        for cell in made.cells:
+            values = cell.task.values()
+            chosen = ("units", "steps", "batch_size", "learning_rate", "test_sequences", "show")
+            assert [values[name] for name in chosen] == [7, 3, 2, 0.1, 9, 4]
+
+
+def test_the_paper_scale_is_the_papers() -> None:
+    values = fig5(scale="paper").cells[1].task.values()
+    assert (values["units"], values["layers"], values["input_frames"], values["future_frames"]) == (
+        2048, 2, 10, 10,
+    )  # fmt: skip
