@@ -52,9 +52,9 @@ Method = Literal["single_frame", "lstm", "pretrained"]
 
 
 def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
-    from reports.fig12 import draw  # matplotlib and pandas: only when something is drawn
+    from reports.fig12 import FORMATS, draw  # matplotlib and pandas: only when something is drawn
 
-    return draw(evidence, formats)
+    return draw(evidence, [form for form in FORMATS if form in formats])
 
 
 def fig12(

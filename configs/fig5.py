@@ -23,11 +23,11 @@ from configs.unsupervised import (
     TestSetKnob,
     Units,
     digits_model,
+    find_digits,
     sized,
 )
 from reports.evidence import Evidence
 from reports.published import COMPOSITE, COMPOSITE_CONDITIONAL
-from tasks.data.moving_digits import moving_digits
 from tasks.pictures import pictured
 
 SHOWN: dict[str, tuple[str, int]] = {
@@ -48,7 +48,7 @@ def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
 
 def fig5(
     *,
-    glyphs: Glyphs = "digits",
+    glyphs: Glyphs = None,
     speed: SpeedKnob = "fixed",
     test_set: TestSetKnob = "auto",
     show: Show = 2,
@@ -84,7 +84,7 @@ def fig5(
         scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences,
         optimiser=optimiser, precision=precision,
     )  # fmt: skip
-    data = moving_digits(glyphs, speed=speed, test_set=test_set)
+    data = find_digits(glyphs, scale, speed=speed, test_set=test_set)
     other_data = (
         ()
         if data.name == "mnist"

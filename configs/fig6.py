@@ -15,6 +15,7 @@ from configs.scales import ScaleKnob
 from configs.unsupervised import (
     Batch,
     OptimiserKnob,
+    PatchesKnob,
     PrecisionKnob,
     Rate,
     Show,
@@ -44,9 +45,7 @@ def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
 
 def fig6(
     *,
-    patches: Annotated[
-        str, "what moves: panned_photos (built in), or a set of videos whose patches were cut"
-    ] = "panned_photos",
+    patches: PatchesKnob = None,
     show: Show = 2,
     scale: ScaleKnob = "demo",
     units: Units = None,
@@ -87,7 +86,7 @@ def fig6(
         raise ValueError(
             f"larger_units={larger}: the larger model needs more than the {sizes.units} units of the smaller one"
         )
-    data = find_patches(patches)
+    data = find_patches(patches, scale)
     other_data = (
         ()
         if data.name == PAPER_DATA

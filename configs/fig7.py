@@ -26,12 +26,12 @@ from configs.unsupervised import (
     TestSetKnob,
     Units,
     digits_model,
+    find_digits,
     sized,
 )
 from reports.evidence import Evidence
 from reports.published import COMPOSITE
 from tasks.activity import Weights, watched
-from tasks.data.moving_digits import moving_digits
 
 LABELS: dict[Weights, str] = {
     "trained": "Trained Future Predictor",
@@ -49,7 +49,7 @@ def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
 def fig7(
     *,
     scale: ScaleKnob = "demo",
-    glyphs: Glyphs = "digits",
+    glyphs: Glyphs = None,
     speed: SpeedKnob = "fixed",
     test_set: TestSetKnob = "auto",
     units: Units = None,
@@ -92,7 +92,7 @@ def fig7(
     Raises:
         ValueError: for a value outside its range, before anything is run.
     """
-    data = moving_digits(glyphs, speed=speed, test_set=test_set)
+    data = find_digits(glyphs, scale, speed=speed, test_set=test_set)
     sizes = sized(
         scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences,
         optimiser=optimiser, precision=precision,

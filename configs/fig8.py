@@ -24,11 +24,11 @@ from configs.unsupervised import (
     TestSetKnob,
     Units,
     digits_model,
+    find_digits,
     sized,
 )
 from reports.evidence import Evidence
 from reports.published import COMPOSITE
-from tasks.data.moving_digits import moving_digits
 from tasks.pictures import pictured
 
 MORE_TO_PREDICT = "Losses on different numbers of digits compare with caution: more digits are more pixels that are hard to predict."
@@ -42,7 +42,7 @@ def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
 
 def fig8(
     *,
-    glyphs: Glyphs = "digits",
+    glyphs: Glyphs = None,
     speed: SpeedKnob = "fixed",
     test_set: TestSetKnob = "auto",
     layers: Layers = 1,
@@ -80,9 +80,9 @@ def fig8(
         scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences,
         optimiser=optimiser, precision=precision,
     )  # fmt: skip
-    two = moving_digits(glyphs, speed=speed, test_set=test_set)
+    two = find_digits(glyphs, scale, speed=speed, test_set=test_set)
     one, three = (
-        moving_digits(glyphs, num_digits=number, speed=speed, test_set="generated")
+        find_digits(glyphs, scale, num_digits=number, speed=speed, test_set="generated")
         for number in (1, 3)
     )
     model = digits_model(two, COMPOSITE, sizes, layers=layers)

@@ -24,11 +24,11 @@ from configs.unsupervised import (
     TestSetKnob,
     Units,
     digits_model,
+    find_digits,
     sized,
 )
 from reports.evidence import Evidence
 from reports.published import COMPOSITE
-from tasks.data.moving_digits import moving_digits
 
 
 def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
@@ -40,7 +40,7 @@ def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
 def fig9(
     *,
     scale: ScaleKnob = "demo",
-    glyphs: Glyphs = "digits",
+    glyphs: Glyphs = None,
     speed: SpeedKnob = "fixed",
     test_set: TestSetKnob = "auto",
     layers: Layers = 1,
@@ -71,7 +71,7 @@ def fig9(
     Raises:
         ValueError: for a value outside its range, before anything is run.
     """
-    data = moving_digits(glyphs, speed=speed, test_set=test_set)
+    data = find_digits(glyphs, scale, speed=speed, test_set=test_set)
     sizes = sized(
         scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences,
         optimiser=optimiser, precision=precision,

@@ -3,6 +3,9 @@
 A knob is a keyword-only parameter annotated `Annotated[type, "what it does, with its unit"]`. The types that a
 command line can spell are int, float, str, bool, Literal, `X | None`, and tuples of these (comma-separated).
 Parameters of other types are for Python callers and are not listed.
+
+A function that calls others may pass their knobs on: a parameter annotated `Annotated[PartSettings | None, OfParts(...)]` takes
+what `--set PART.name=value` says, checked by the part's own knobs.
 """
 
 import difflib
@@ -12,7 +15,18 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal, TypeAlias, Union
+
+PartSettings: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""Arguments by the part that they are for, then by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfParts:
+    """Marks the parameter that takes arguments for parts."""
+
+    functions: Callable[[], Mapping[str, Callable[..., Any]]]
+    """Gives the parts' functions by name; called when something has to be known of them, as it imports them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,21 +67,44 @@ def knobs(function: Callable[..., Any]) -> dict[str, Knob]:
     return found
 
 
+def parts(function: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+    """The functions whose knobs this one passes on, by the name of the part; empty if it passes on none."""
+    found = _of_parts(function)
+    return dict(found[1].functions()) if found else {}
+
+
+def _of_parts(function: Callable[..., Any]) -> tuple[str, OfParts] | None:
+    """The parameter that takes arguments for parts, and its mark."""
+    for name, hint in typing.get_type_hints(function, include_extras=True).items():
+        for mark in typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ():
+            if isinstance(mark, OfParts):
+                return name, mark
+    return None
+
+
 def parse(function: Callable[..., Any], settings: Iterable[str]) -> dict[str, Any]:
     """Turn `name=value` texts into typed arguments.
 
     Raises:
-        ValueError: for a text without "=", an unknown knob, a knob set twice, or a value of the wrong type.
+        ValueError: for a text without "=", an unknown knob or part, a knob set twice, or a value of the wrong type.
     """
     known = knobs(function)
+    of_parts = _of_parts(function)
     chosen: dict[str, Any] = {}
+    for_parts: dict[str, list[str]] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         name = name.strip()
         if not equals:
             raise ValueError(f"--set {setting}: write it as name=value")
+        part, dot, inside = name.partition(".")
+        if dot and of_parts is not None:
+            for_parts.setdefault(part, []).append(f"{inside}={text}")
+            continue
         if name not in known:
             have = ", ".join(sorted(known)) or "none"
+            if of_parts is not None:
+                have += "; of a part: PART.NAME"
             raise ValueError(
                 f"there is no knob '{name}'{did_you_mean(name, known)} (knobs: {have})"
             )
@@ -77,6 +114,26 @@ def parse(function: Callable[..., Any], settings: Iterable[str]) -> dict[str, An
             chosen[name] = _parse(known[name].type, text.strip())
         except ValueError as error:
             raise ValueError(f"knob '{name}' cannot be '{text}': {error}") from None
+    if of_parts is not None and for_parts:
+        chosen[of_parts[0]] = _parse_parts(of_parts[1].functions(), for_parts)
+    return chosen
+
+
+def _parse_parts(
+    functions: Mapping[str, Callable[..., Any]], settings: Mapping[str, list[str]]
+) -> dict[str, dict[str, Any]]:
+    """Typed arguments of every part that something is set for."""
+    chosen = {}
+    for part, texts in settings.items():
+        if part not in functions:
+            have = ", ".join(functions)
+            raise ValueError(
+                f"there is no part '{part}'{did_you_mean(part, functions)} (parts: {have})"
+            )
+        try:
+            chosen[part] = parse(functions[part], texts)
+        except ValueError as error:
+            raise ValueError(f"{part}: {error}") from None
     return chosen
 
 
@@ -88,7 +145,15 @@ def spell(settings: Mapping[str, Any]) -> tuple[str, ...]:
             return ",".join(text(each) for each in value)
         return "none" if value is None else str(value)
 
-    return tuple(f"{name}={text(value)}" for name, value in sorted(settings.items()))
+    spelt: list[str] = []
+    for name, value in sorted(settings.items()):
+        if isinstance(value, Mapping):  # arguments for parts
+            spelt += [
+                f"{part}.{each}" for part, inside in sorted(value.items()) for each in spell(inside)
+            ]
+        else:
+            spelt.append(f"{name}={text(value)}")
+    return tuple(spelt)
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

@@ -13,7 +13,6 @@ from typing import Annotated
 from configs.experiment import Experiment
 from configs.scales import ScaleKnob
 from configs.unsupervised import (
-    BUILT_IN_PATCHES,
     MODELS,
     Batch,
     Data,
@@ -28,6 +27,7 @@ from configs.unsupervised import (
     TestSetKnob,
     Units,
     digits_model,
+    find_digits,
     find_patches,
     patches_model,
     sized,
@@ -35,7 +35,6 @@ from configs.unsupervised import (
 from reports.evidence import Evidence
 from tasks.cell import Cell
 from tasks.data.dataset import Unlabelled
-from tasks.data.moving_digits import moving_digits
 
 
 def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
@@ -47,10 +46,10 @@ def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
 def table2(
     *,
     columns: Annotated[tuple[Data, ...], "the table's columns: which data"] = ("digits", "patches"),
-    glyphs: Glyphs = "digits",
+    glyphs: Glyphs = None,
     speed: SpeedKnob = "fixed",
     test_set: TestSetKnob = "auto",
-    patches: PatchesKnob = BUILT_IN_PATCHES,
+    patches: PatchesKnob = None,
     seeds: Annotated[tuple[int, ...], "of weights and training sequences; a mean is over them"] = (
         0,
     ),
@@ -96,9 +95,9 @@ def table2(
     for column in columns:
         digits = column == "digits"
         data: Unlabelled = (
-            moving_digits(glyphs, speed=speed, test_set=test_set)
+            find_digits(glyphs, scale, speed=speed, test_set=test_set)
             if digits
-            else find_patches(patches)
+            else find_patches(patches, scale)
         )
         make = digits_model if digits else patches_model
         sizes = sized(

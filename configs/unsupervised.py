@@ -19,7 +19,8 @@ from reports.published import (
 )
 from tasks.cell import Cell
 from tasks.data.dataset import Unlabelled
-from tasks.data.moving_digits import TestSet
+from tasks.data.glyphs import BUILT_IN
+from tasks.data.moving_digits import MovingDigits, TestSet, moving_digits
 from tasks.data.moving_mnist import Speed
 from tasks.encoders import LSTM
 from tasks.pretrain import Decoder, Pretrain, TrainingPrecision
@@ -110,22 +111,50 @@ def sized(
 
 
 BUILT_IN_PATCHES = "panned_photos"
+GLYPHS: Mapping[ScaleName, str] = {"demo": BUILT_IN, "paper": "mnist"}
+PATCHES: Mapping[ScaleName, str] = {"demo": BUILT_IN_PATCHES, "paper": "ucf101"}
 
 
-def find_patches(name: str) -> Unlabelled:
+def find_digits(
+    glyphs: str | None, scale: ScaleName, *, speed: Speed, test_set: TestSet, num_digits: int = 2
+) -> MovingDigits:
+    """Moving digits, of the scale's own glyphs where none are named.
+
+    Raises:
+        ValueError: when they are not there, in one sentence.
+    """
+    return moving_digits(
+        glyphs or _own(GLYPHS, scale), num_digits=num_digits, speed=speed, test_set=test_set
+    )
+
+
+def find_patches(name: str | None, scale: ScaleName = "demo") -> Unlabelled:
     """Image patches by name.
 
     Args:
-        name: "panned_photos" (built in), or an indexed set with a store of patches.
+        name: "panned_photos" (built in), or an indexed set with a store of patches; None for the scale's own.
+        scale: which that is.
 
     Raises:
         ValueError: when there is no such set or it has no store of patches, in one sentence.
     """
+    name = name or _own(PATCHES, scale)
     if name == BUILT_IN_PATCHES:
         built_in: Unlabelled = load("tasks.data.panned_photos:PannedPhotos")()
         return built_in
     found: Unlabelled = load("tasks.data.patches:find_patches")(name)
     return found
+
+
+def _own(names: Mapping[ScaleName, str], scale: ScaleName) -> str:
+    """A scale's own data.
+
+    Raises:
+        ValueError: for a name that is no scale.
+    """
+    if scale not in names:
+        raise ValueError(f"scale={scale}: choose from {', '.join(names)}")
+    return names[scale]
 
 
 def digits_model(
@@ -198,8 +227,8 @@ def _meaning(name: str, what: str) -> str:
 
 # Knobs that every experiment of this half has; None is what the scale says.
 Glyphs: TypeAlias = Annotated[
-    str,
-    "what moves: digits (built in), mnist (`harness data fetch mnist`), or a folder of idx files",
+    str | None,
+    "what moves: digits (built in), mnist (`harness data fetch mnist`), or a folder of idx files (demo digits; paper mnist)",
 ]
 SpeedKnob: TypeAlias = Annotated[
     Speed, "pixels a frame: one value, as in the official test file, or drawn from a range"
@@ -208,7 +237,8 @@ TestSetKnob: TypeAlias = Annotated[
     TestSet, "what is tested on: the official file if it is there (auto), it or nothing, or drawn"
 ]
 PatchesKnob: TypeAlias = Annotated[
-    str, "image patches: panned_photos (built in), or an indexed set with a store of patches"
+    str | None,
+    "image patches: panned_photos (built in), or an indexed set with a store of patches (demo panned_photos; paper ucf101)",
 ]
 Units: TypeAlias = Annotated[int | None, _meaning("units", "units of an LSTM layer")]
 Steps: TypeAlias = Annotated[int | None, _meaning("steps", "optimiser steps")]

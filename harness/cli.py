@@ -273,6 +273,7 @@ def _report_outcome(name: str, place: "Workdir", before: Any, outcome: Any, as_j
                 "report": {file: str(path) for file, path in outcome.drawn.items()},
                 "mlflow": place_of_store(place),
                 "problems": list(outcome.problems),
+                "undrawn": sorted(outcome.undrawn),
             }
         )
     else:
@@ -286,11 +287,15 @@ def _report_outcome(name: str, place: "Workdir", before: Any, outcome: Any, as_j
         ):
             if file in outcome.drawn:
                 click.echo(f"{label + ':':<9}{outcome.drawn[file]}")
+        if outcome.plan.parts:
+            click.echo(f"{'parts:':<9}{', '.join(outcome.plan.parts)}: a folder each beside it")
         click.echo(f"{'MLflow:':<9}{place_of_store(place)}  (harness ui --workdir {place.root})")
     if outcome.failed or done < total:
         say(
             f"harness: {total - done} of {total} cells have no result; `harness status {name}` lists them"
         )
+        sys.exit(EXIT_FAILED)
+    if outcome.undrawn:
         sys.exit(EXIT_FAILED)
 
 
@@ -302,7 +307,7 @@ def status(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool, w
     with sentences():
         from harness import plan
         from harness import status as looking
-        from harness.describe import print_status
+        from harness.describe import part_counts, print_status
 
         place = workdir_at(workdir)
         _, experiment, settings = resolve(name, settings, place, as_last_run=True)
@@ -312,7 +317,7 @@ def status(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool, w
         while watch and (counts["running"] or counts["waiting"]):
             if not as_json:
                 click.clear()
-                print_status(name, found, counts)
+                print_status(name, made, found, counts)
             time.sleep(WATCH_S)
             made = plan.refresh(made, place)
             found = looking.look(made, place)
@@ -325,12 +330,13 @@ def status(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool, w
                     "experiment": name,
                     "settings": list(settings),
                     **counts,
+                    "parts": part_counts(made),
                     "failures": failed,
                     "open": told,
                 }
             )
         else:
-            print_status(name, found, counts)
+            print_status(name, made, found, counts)
         if counts["running"] or counts["waiting"]:
             sys.exit(EXIT_RUNNING)
         if counts["failed"]:
@@ -410,16 +416,20 @@ def report(
         made = plan.make(experiment, place)
         for reason in made.damaged.values():
             say(f"{reason}: treated as missing")
-        written = publish.draw(source.name, experiment, made, place, settings, wanted)
+        drawn = publish.draw(source.name, experiment, made, place, settings, wanted)
         if made.todo:
             say(
                 f"{len(made.todo)} of {len(made.cells)} cells have no result: the report says which"
             )
         if as_json:
-            print_json({file: str(path) for file, path in written.items()})
+            print_json({file: str(path) for file, path in drawn.files.items()})
         else:
-            for path in written.values():
+            for path in drawn.files.values():
                 click.echo(str(path))
+        for problem in drawn.problems.values():
+            say(f"harness: {problem}")
+        if drawn.problems:
+            sys.exit(EXIT_FAILED)
 
 
 @cli.command()

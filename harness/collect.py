@@ -49,13 +49,29 @@ def evidence(
         expected=tuple(columns(cell) for cell in drawn),
         rows=tuple(rows),
         failed=failed,
-        provenance=_origin(experiment, plan, settings),
+        provenance=origin(experiment, plan, settings),
         kept={key: found.folder for key, found in plan.done.items()},
     )
 
 
-def _origin(experiment: Experiment, plan: Plan, settings: tuple[str, ...]) -> dict[str, Any]:
+def evidence_of_parts(
+    name: str, experiment: Experiment, plan: Plan, workdir: Workdir, settings: tuple[str, ...]
+) -> dict[str, Evidence]:
+    """What each report is drawn from, by its name: one report, or one for each part of the experiment.
+
+    A part's evidence is that of its own experiment, so that its cells are called what that artefact calls them.
+    """
+    if not experiment.parts:
+        return {name: evidence(name, experiment, plan, workdir, settings)}
+    return {
+        part: evidence(part, made, plan.part(part), workdir, settings)
+        for part, made in experiment.parts.items()
+    }
+
+
+def origin(experiment: Experiment, plan: Plan, settings: tuple[str, ...]) -> dict[str, Any]:
     """Where the numbers come from, over all runs that they rest on (pretraining included)."""
+    drawn = {cell.key for cell in experiment.cells if cell.label}
     origins = [found.body["provenance"] for found in plan.done.values()]
 
     def distinct(*path: str) -> list[Any]:
@@ -83,11 +99,26 @@ def _origin(experiment: Experiment, plan: Plan, settings: tuple[str, ...]) -> di
         "needed_runs": {
             cell.short: {"run": plan.done[cell.key].attempt, "scores": _scores(plan.done[cell.key])}
             for cell in plan.cells
-            if not cell.label and cell.key in plan.done
+            if cell.key not in drawn and cell.key in plan.done
         },
         "chance": dict(experiment.chance),
         "notes": list(experiment.notes),
     }
+
+
+def compute(plan: Plan) -> dict[str, str]:
+    """What the accepted runs took, in words by name; attempts that came to nothing are not in it."""
+    used = [found.body["usage"] for found in plan.done.values()]
+    busy = sum(each["elapsed_s"] * each["ranks"] for each in used)
+    cpu = sum(each["cpu_s"] for each in used)
+    return {
+        "compute": f"{_hours(busy)} of accepted runs, summed over their processes",
+        "CPU time": _hours(cpu),
+    }
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds / 60:,.1f} minutes"
 
 
 def _scores(found: result.Result) -> dict[str, float]:

@@ -22,7 +22,12 @@ SHOWN = 8
 
 def describe_experiment(source: Source, experiment: Experiment | None) -> dict[str, Any]:
     """Everything `harness describe` says; without cells where knobs are lacking that have no default."""
-    made = Plan(cells=experiment.all_cells() if experiment else (), done={}, damaged={})
+    made = Plan(
+        cells=experiment.all_cells() if experiment else (),
+        done={},
+        damaged={},
+        parts={name: part.all_cells() for name, part in experiment.parts.items()} if experiment else {},
+    )  # fmt: skip
     gflop = sum(each[3] for each in made.by_task())
     return {
         "name": source.name,
@@ -32,13 +37,17 @@ def describe_experiment(source: Source, experiment: Experiment | None) -> dict[s
             knob.name: {"type": knob.type_name, "default": _plain(knob.default), "meaning": knob.meaning}
             for knob in knobs(source.function).values()
         },
+        "parts": {
+            name: {"title": experiment.parts[name].title, "cells": counts["cells"], "shared": counts["shared"]}
+            for name, counts in part_counts(made).items()
+        } if experiment else {},
         "lacking": [] if experiment else source.lacking(()),
         "cells": {name: {"count": count, "gflop": round(cost, 1)} for name, count, _, cost in made.by_task()},
         "expected_core_hours": round(gflop / CPU_GFLOPS / 3600, 3),
         "published": [
             {"dataset": each.dataset, "method": each.method, "shots": each.shots, "value": each.value, "unit": each.unit, "source": each.source}
             for each in PUBLISHED
-            if each.artefact == source.name
+            if each.artefact == source.name or each.artefact in made.parts
         ],
     }  # fmt: skip
 
@@ -68,6 +77,13 @@ def print_description(content: dict[str, Any]) -> None:
             shown = "(to be set)"
         table.add_row(name, knob["type"], shown, knob["meaning"])
     console.print(table)
+    if content["parts"]:
+        console.print(
+            "\n[bold]parts[/] (`harness describe PART` lists a part's knobs: --set PART.name=value)"
+        )
+    for name, part in content["parts"].items():
+        shared = f", {part['shared']} of them shared" if part["shared"] else ""
+        console.print(f"  {name}: {part['title']} ({part['cells']} cells{shared})", markup=False, soft_wrap=True)  # fmt: skip
     if content["lacking"]:
         console.print(f"\nits cells and their cost depend on --set {content['lacking'][0]}=...")
         return
@@ -96,11 +112,34 @@ def plan_content(name: str, plan: Plan, stale: Mapping[str, str]) -> dict[str, A
             task: {"cells": count, "to_run": todo, "gflop": cost}
             for task, count, todo, cost in plan.by_task()
         },
+        "parts": part_counts(plan),
         "cells": [
             {"cell": cell.short, "task": type(cell.task).__name__, **cell.task.values()}
             for cell in plan.todo
         ],
     }
+
+
+def part_counts(plan: Plan) -> dict[str, dict[str, int]]:
+    """Cells of each part, and how many of them other parts need, too; empty for an experiment of one piece."""
+    shared = plan.shared()
+    return {
+        name: {
+            "cells": len(cells),
+            "done": sum(cell.key in plan.done for cell in cells),
+            "shared": sum(cell.key in shared for cell in cells),
+        }
+        for name, cells in plan.parts.items()
+    }
+
+
+def _print_parts(plan: Plan) -> None:
+    """One line a part."""
+    parts = part_counts(plan)
+    width = max(map(len, parts), default=0)
+    for name, part in parts.items():
+        also = f", {part['shared']} of them shared with other parts" if part["shared"] else ""
+        click.echo(f"  {name:<{width}}  {part['done']} of {part['cells']} cells done{also}")
 
 
 def print_plan(name: str, plan: Plan, stale: Mapping[str, str], as_json: bool) -> None:
@@ -116,14 +155,15 @@ def print_plan(name: str, plan: Plan, stale: Mapping[str, str], as_json: bool) -
         seconds = cost / CPU_GFLOPS
         time = f"{seconds / 60:,.1f} core minutes" if seconds < 7200 else f"{seconds / 3600:,.0f} core hours"  # fmt: skip
         click.echo(f"  {task:<12} {todo:>5} of {count:<5} to run, {cost:,.0f} GFLOP (about {time})")
+    _print_parts(plan)
     for reason in sorted(stale.values())[:SHOWN]:
         click.echo(f"  stale: {reason}")
     if len(stale) > SHOWN:
         click.echo(f"         and {len(stale) - SHOWN} more")
 
 
-def print_status(name: str, found: list[CellStatus], counts: dict[str, int]) -> None:
-    """Print counts by state, by kind of cell, and why cells failed."""
+def print_status(name: str, plan: Plan, found: list[CellStatus], counts: dict[str, int]) -> None:
+    """Print counts by state, by kind of cell and by part, and why cells failed."""
     from rich.console import Console
     from rich.table import Table
 
@@ -138,6 +178,7 @@ def print_status(name: str, found: list[CellStatus], counts: dict[str, int]) -> 
         ]
         table.add_row(kind, *(str(number) if number else "·" for number in row))
     console.print(table)
+    _print_parts(plan)
     for state in ("running", "waiting", "missing"):
         told = [each for each in found if each.state == state and each.detail]
         for each in told[:SHOWN]:

@@ -11,6 +11,7 @@ from harness.publish import mark_gathered, written_files
 from harness.store import Store
 from harness.uri import place_of_store
 from harness.workdir import Workdir
+from reports.evidence import Evidence
 from reports.frame import curve
 
 HEADLINE = "video_accuracy"
@@ -51,11 +52,21 @@ def _gather(
     for cell in plan.cells:
         if cell.key in plan.done:
             store.put(cell, plan.done[cell.key], parent)
-    gathered = collect.evidence(name, experiment, plan, workdir, settings)
     runs = {cell.key: plan.done[cell.key].attempt for cell in plan.cells if cell.key in plan.done}
-    artifacts = [path for path in written_files(name, workdir).values() if path.suffix != ".svg"]
-    kept = {path.name: files.sha256_of(path) for path in artifacts}
+    written = written_files(name, experiment, workdir)
+    artifacts = {file: path for file, path in written.items() if path.suffix != ".svg"}
+    kept = {file: files.sha256_of(path) for file, path in artifacts.items()}
     content = files.sha256(json.dumps([runs, kept], sort_keys=True).encode())
+    curves: dict[str, list[tuple[int, float]]] = {}
+    evidence = collect.evidence_of_parts(name, experiment, plan, workdir, settings)
+    for part, gathered in evidence.items():
+        curves |= _curves(gathered, f"{part}/" if experiment.parts else "")
+    store.close_parent(experiment.title, curves, artifacts, content)
+    return len(plan.done)
+
+
+def _curves(gathered: Evidence, before: str) -> dict[str, list[tuple[int, float]]]:
+    """What a report draws against labelled videos per class, as (step, value) points by metric name; nothing if it does not."""
     curves: dict[str, list[tuple[int, float]]] = {}
     has_curve = any(row["metric"] == HEADLINE for row in gathered.rows)
     for line in curve(gathered, HEADLINE).to_dict("records") if has_curve else []:
@@ -65,13 +76,12 @@ def _gather(
             for suffix, value in drawn.items():
                 if math.isfinite(value):  # an sd of one run does not exist
                     name_of_curve = _metric_name(
-                        f"{HEADLINE}/{line['dataset']}/{line['method']}{suffix}"
+                        f"{before}{HEADLINE}/{line['dataset']}/{line['method']}{suffix}"
                     )
                     curves.setdefault(name_of_curve, []).append(
                         (round(float(line["labels_per_class"])), value)
                     )
-    store.close_parent(experiment.title, curves, artifacts, content)
-    return len(plan.done)
+    return curves
 
 
 def _metric_name(text: str) -> str:

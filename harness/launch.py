@@ -11,9 +11,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
+import click
+
 from configs.experiment import Experiment
-from harness import collect, publish, result, sent, status
 from harness import plan as planning
+from harness import publish, result, sent, status
 from harness.display import Display
 from harness.live import LiveGatherer
 from harness.order import Order
@@ -51,6 +53,8 @@ class Outcome:
     """The report's files."""
     problems: tuple[str, ...]
     """Sentences for people: what did not go as it should beside the cells."""
+    undrawn: tuple[str, ...] = ()
+    """Parts whose report could not be drawn; `problems` says why."""
 
 
 def jobs_of(cells: tuple[Cell, ...], ranks: int) -> list[Job]:
@@ -119,9 +123,14 @@ def rehearse(
             except ValueError as error:
                 raise UsageError(f"{name}: {error}") from None
     try:
-        experiment.draw(collect.evidence(name, experiment, plan, workdir, settings), ("csv",))
+        drawings = publish.drawings_of(name, experiment, plan, workdir, settings, ("csv",))
     except ValueError as error:
         raise UsageError(f"{name}: its report cannot be drawn: {error}") from None
+    sentences = [each.problem for each in drawings.values() if each.problem]
+    if len(sentences) == len(drawings):
+        raise UsageError(f"{name}: nothing of it can be drawn: {sentences[0]}")
+    for sentence in sentences:
+        click.echo(f"harness: {sentence}; the other parts go on", err=True)
 
 
 def bring_home(
@@ -134,12 +143,18 @@ def bring_home(
     problems: list[str],
 ) -> Outcome:
     """Draw the report of what there is and write it to MLflow, as far as that was not done already."""
+    undrawn: dict[str, str] = {}
     if not publish.is_current(name, experiment, plan, workdir, settings):
-        publish.draw(name, experiment, plan, workdir, settings)
+        undrawn = publish.draw(name, experiment, plan, workdir, settings).problems
     if not problems and not publish.is_gathered(name, workdir):
         problems = _gather_all(name, experiment, plan, workdir, settings)
-    drawn = publish.written_files(name, workdir)
-    return Outcome(plan=plan, failed=failed, drawn=drawn, problems=tuple(problems))
+    return Outcome(
+        plan=plan,
+        failed=failed,
+        drawn=publish.written_files(name, experiment, workdir),
+        problems=(*problems, *undrawn.values()),
+        undrawn=tuple(undrawn),
+    )
 
 
 def _carry_out(

@@ -3,7 +3,7 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from configs.experiment import Experiment
@@ -22,11 +22,28 @@ class Plan:
     """Accepted results by key."""
     damaged: Mapping[str, str]
     """Why a result is not believed, by key; these cells count as not done."""
+    parts: Mapping[str, tuple[Cell, ...]] = field(default_factory=dict)
+    """The cells of each part of an experiment that consists of several, by name, as that part calls them."""
 
     @property
     def todo(self) -> tuple[Cell, ...]:
         """Cells without an accepted result, needs first."""
         return tuple(cell for cell in self.cells if cell.key not in self.done)
+
+    def part(self, name: str) -> "Plan":
+        """What this plan says of the cells of one part."""
+        cells = self.parts[name]
+        keys = {cell.key for cell in cells}
+        return Plan(
+            cells=cells,
+            done={key: found for key, found in self.done.items() if key in keys},
+            damaged={key: reason for key, reason in self.damaged.items() if key in keys},
+        )
+
+    def shared(self) -> set[str]:
+        """Keys of cells that more than one part needs."""
+        times = Counter(cell.key for cells in self.parts.values() for cell in cells)
+        return {key for key, number in times.items() if number > 1}
 
     def by_task(self) -> list[tuple[str, int, int, float]]:
         """(task, cells, of which to do, GFLOP to do) for every kind of task."""
@@ -95,7 +112,7 @@ def refresh(plan: Plan, workdir: Workdir) -> Plan:
             continue
         if found is not None:
             done[cell.key] = found
-    return Plan(cells=plan.cells, done=done, damaged=plan.damaged)
+    return replace(plan, done=done)
 
 
 def make(experiment: Experiment, workdir: Workdir) -> Plan:
@@ -122,7 +139,8 @@ def make(experiment: Experiment, workdir: Workdir) -> Plan:
             )
         else:
             done[cell.key] = found
-    return Plan(cells=cells, done=done, damaged=damaged)
+    parts = {name: part.all_cells() for name, part in experiment.parts.items()}
+    return Plan(cells=cells, done=done, damaged=damaged, parts=parts)
 
 
 def _lost(cell: Cell) -> str:

@@ -1,8 +1,15 @@
-"""Draw an experiment's report into the work folder, unless what is there is already drawn from the same runs."""
+"""Draw an experiment's report into the work folder, unless what is there is already drawn from the same runs.
+
+An experiment that consists of parts has a report for each in a folder of its own, and one page with all of them. A part
+that cannot be drawn costs the others nothing: what is wrong with it is said on the page and to whoever asked.
+"""
 
 import json
-from collections.abc import Collection
+import traceback
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from configs.experiment import Experiment
 from harness import collect, files, provenance
@@ -13,6 +20,24 @@ from harness.workdir import Workdir
 FORMATS = ("png", "pdf", "svg", "gif", "md", "tex", "csv", "html", "json")
 
 
+class Drawn(NamedTuple):
+    """What drawing gave."""
+
+    files: dict[str, Path]
+    """The files written, by name; those of a part as PART/FILE."""
+    problems: dict[str, str]
+    """Why a part could not be drawn, in a sentence, by its name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawing:
+    """One report in memory."""
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    problem: str = ""
+    """Why there is none, in a sentence."""
+
+
 def draw(
     name: str,
     experiment: Experiment,
@@ -20,22 +45,103 @@ def draw(
     workdir: Workdir,
     settings: tuple[str, ...],
     formats: Collection[str] = FORMATS,
-) -> dict[str, Path]:
-    """Draw and write a report.
-
-    Returns:
-        The files written, by name.
-    """
-    gathered = collect.evidence(name, experiment, plan, workdir, settings)
+) -> Drawn:
+    """Draw and write a report, or all reports of the parts and their page."""
+    folder = workdir.report(name)
+    drawings = drawings_of(name, experiment, plan, workdir, settings, formats)
     # From here on the folder is in between: a draw that is killed, or one of some formats only, is not current.
     _stamp(workdir, name).unlink(missing_ok=True)
-    written = {}
-    for file, content in experiment.draw(gathered, formats).items():
-        written[file] = workdir.report(name) / file
-        files.write(written[file], content)
-    if set(formats) == set(FORMATS):
+    written: dict[str, Path] = {}
+    for part, drawing in drawings.items():
+        place = f"{part}/" if experiment.parts else ""
+        for file, content in drawing.files.items():
+            written[place + file] = folder / place / file
+            files.write(folder / place / file, content)
+        if drawing.problem:  # what lies there was drawn from other results
+            for path in (folder / part).glob(f"{part}*"):
+                path.unlink()
+    if experiment.parts and "html" in formats:
+        page = _page(name, experiment, plan, workdir, settings, drawings)
+        written[f"{name}.html"] = folder / f"{name}.html"
+        files.write(folder / f"{name}.html", page)
+    problems = {part: each.problem for part, each in drawings.items() if each.problem}
+    if set(formats) == set(FORMATS) and not problems:
         files.write_json(_stamp(workdir, name), _basis(experiment, plan, settings, sorted(written)))
-    return written
+    return Drawn(files=written, problems=problems)
+
+
+def drawings_of(
+    name: str,
+    experiment: Experiment,
+    plan: Plan,
+    workdir: Workdir,
+    settings: tuple[str, ...],
+    formats: Collection[str],
+) -> dict[str, Drawing]:
+    """Every report of an experiment in memory, by name.
+
+    Raises:
+        Exception: whatever drawing raises, where the experiment is of one piece; a part's is told in its `Drawing`.
+    """
+    gathered = collect.evidence_of_parts(name, experiment, plan, workdir, settings)
+    drawings = {}
+    for part, evidence in gathered.items():
+        made = experiment.parts.get(part, experiment)
+        assert made.draw is not None  # an experiment has either parts or a report
+        try:
+            drawings[part] = Drawing(files=made.draw(evidence, formats))
+        except Exception as error:
+            if not experiment.parts:
+                raise
+            drawings[part] = Drawing(problem=f"{part} could not be drawn: {_words(error)}")
+    return drawings
+
+
+def _words(error: Exception) -> str:
+    """An error in one line; what is no refusal of a value says where it happened."""
+    line = (str(error).strip().splitlines() or ["without a word"])[0]
+    if isinstance(error, ValueError):
+        return line
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {line} ({Path(frame.filename).name}, line {frame.lineno})"
+
+
+def _page(
+    name: str,
+    experiment: Experiment,
+    plan: Plan,
+    workdir: Workdir,
+    settings: tuple[str, ...],
+    drawings: Mapping[str, Drawing],
+) -> bytes:
+    """The page with all parts."""
+    from reports.anthology import Chapter, anthology  # pandas: only when something is drawn
+
+    chapters = []
+    for part, drawing in drawings.items():
+        own = plan.part(part)
+        beside = sorted(path.name for path in (workdir.report(name) / part).glob(f"{part}*"))
+        chapters.append(
+            Chapter(
+                name=part,
+                title=experiment.parts[part].title,
+                done=len(own.done),
+                cells=len(own.cells),
+                page=drawing.files.get(f"{part}.html"),
+                picture=drawing.files.get(f"{part}.png"),
+                files=() if drawing.problem else tuple(f"{part}/{file}" for file in beside),
+                problem=drawing.problem,
+            )
+        )
+    return anthology(
+        title=experiment.title,
+        done=len(plan.done),
+        cells=len(plan.cells),
+        shared=len(plan.shared()),
+        told={**collect.compute(plan), "knobs": ", ".join(settings) or "none set"},
+        chapters=chapters,
+        provenance=collect.origin(experiment, plan, settings),
+    )
 
 
 def is_current(
@@ -74,9 +180,13 @@ def _gathered(workdir: Workdir, name: str) -> dict[str, str]:
     return {"drawn": files.sha256_of(_stamp(workdir, name)), "store": place_of_store(workdir)}
 
 
-def written_files(name: str, workdir: Workdir) -> dict[str, Path]:
-    """The files of a report in the work folder."""
-    return {path.name: path for path in sorted(workdir.report(name).glob(f"{name}*"))}
+def written_files(name: str, experiment: Experiment, workdir: Workdir) -> dict[str, Path]:
+    """The files of a report in the work folder; those of a part as PART/FILE."""
+    folder = workdir.report(name)
+    found = {path.name: path for path in sorted(folder.glob(f"{name}*")) if path.is_file()}
+    for part in experiment.parts:
+        found |= {f"{part}/{path.name}": path for path in sorted((folder / part).glob(f"{part}*"))}
+    return found
 
 
 def _stamp(workdir: Workdir, name: str) -> Path:
@@ -85,8 +195,8 @@ def _stamp(workdir: Workdir, name: str) -> Path:
 
 def _basis(
     experiment: Experiment, plan: Plan, settings: tuple[str, ...], names: list[str]
-) -> dict[str, object]:
-    return {
+) -> dict[str, Any]:
+    basis: dict[str, Any] = {
         "runs": {
             cell.key: plan.done[cell.key].attempt if cell.key in plan.done else None
             for cell in plan.cells
@@ -97,3 +207,12 @@ def _basis(
         "code": provenance.code(),
         "files": names,
     }
+    if experiment.parts:
+        basis["parts"] = {
+            name: {
+                "labels": {cell.key: cell.label for cell in plan.parts[name]},
+                "words": [part.title, *part.notes],
+            }
+            for name, part in experiment.parts.items()
+        }
+    return basis

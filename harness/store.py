@@ -185,7 +185,7 @@ class Store:
         self,
         title: str,
         curves: Mapping[str, list[tuple[int, float]]],
-        artifacts: Iterable[Path],
+        artifacts: Mapping[str, Path],
         content: str,
     ) -> None:
         """Write the experiment's curves, figures and tables to the parent run.
@@ -193,7 +193,7 @@ class Store:
         Args:
             title: the experiment's title.
             curves: (step, value) points by metric name.
-            artifacts: files to keep with it.
+            artifacts: files to keep with it, by name; "FOLDER/FILE" is kept in a folder.
             content: identifies what the curves were drawn from; if it changed, a new parent takes the children over,
                 since points of a metric cannot be taken back.
         """
@@ -214,8 +214,8 @@ class Store:
             ],
             [],
         )
-        for path in artifacts:
-            self._client.log_artifact(parent, str(path))
+        for name, path in artifacts.items():
+            self._client.log_artifact(parent, str(path), name.rpartition("/")[0] or None)
         self._client.set_tag(parent, CONTENT, content)
         self._client.set_terminated(parent, status="FINISHED")
 

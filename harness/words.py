@@ -78,16 +78,17 @@ def complete_experiment(ctx: click.Context, param: click.Parameter, incomplete: 
 
 
 def complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Offer the knobs of the experiment that is being typed."""
-    from configs.knobs import knobs
+    """Offer the knobs of the experiment that is being typed, and those of its parts."""
+    from configs.knobs import knobs, parts
     from harness.source import find
 
     try:
-        return [
-            f"{name}="
-            for name in knobs(find(ctx.params["name"]).function)
-            if name.startswith(incomplete)
+        function = find(ctx.params["name"]).function
+        known = list(knobs(function))
+        known += [
+            f"{part}.{name}" for part, inside in parts(function).items() for name in knobs(inside)
         ]
+        return [f"{name}=" for name in known if name.startswith(incomplete)]
     except (UsageError, KeyError):
         return []
 

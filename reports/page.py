@@ -9,7 +9,7 @@ from html import escape
 
 from reports.tables import Table, html
 
-_CSS = """
+CSS = """
 :root { color-scheme: light; }
 body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #222; background: #fff;
   font: 16px/1.5 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
@@ -32,6 +32,10 @@ dt { font-weight: 600; margin-top: .6rem; }
 dd { margin-left: 0; overflow-wrap: anywhere; }
 pre { background: #f7f7f7; padding: .6rem; overflow-x: auto; font-size: .85rem; margin: .2rem 0; }
 """
+
+# What `reports.anthology` finds a page's content by: no text of a page can be taken for them, as texts are escaped.
+MAIN, MAIN_END = "<main>", "</main>"
+PROVENANCE, PROVENANCE_END = '<section class="provenance">\n<h2>Provenance</h2>', "</section>"
 
 
 def page(
@@ -61,19 +65,7 @@ def page(
         notes: Sentences on how to read the numbers.
         provenance: JSON-able facts about where the numbers come from.
     """
-    parts = [
-        "<!DOCTYPE html>",
-        '<html lang="en">',
-        "<head>",
-        '<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title>",
-        f"<style>{_CSS}</style>",
-        "</head>",
-        "<body>",
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="lead">{escape(lead)}</p>',
-    ]
+    parts = [f"<h1>{escape(title)}</h1>", f'<p class="lead">{escape(lead)}</p>']
     if figure_svg is not None:
         label = escape(figure_alt)
         parts += [f'<figure role="img" aria-label="{label}">', _inline(figure_svg), "</figure>"]
@@ -92,10 +84,27 @@ def page(
         parts.append(f"<pre>{escape(typed)}</pre>")
     parts.append("<h2>Notes</h2>")
     parts += ["<ul>", *(f"<li>{escape(note)}</li>" for note in notes), "</ul>"]
-    parts.append("<h2>Provenance</h2>")
-    parts += _facts(provenance)
-    parts += ["</body>", "</html>"]
-    return ("\n".join(parts) + "\n").encode()
+    parts += [PROVENANCE, *facts(provenance), PROVENANCE_END]
+    return document(title, [MAIN, *parts, MAIN_END])
+
+
+def document(title: str, body: Iterable[str], *, css: str = CSS) -> bytes:
+    """A whole HTML file around the lines of its body."""
+    lines = [
+        "<!DOCTYPE html>",
+        '<html lang="en">',
+        "<head>",
+        '<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title>",
+        f"<style>{css}</style>",
+        "</head>",
+        "<body>",
+        *body,
+        "</body>",
+        "</html>",
+    ]
+    return ("\n".join(lines) + "\n").encode()
 
 
 def _wide(table: Table) -> str:
@@ -109,8 +118,8 @@ def _inline(svg: bytes) -> str:
     return text[text.index("<svg") :].strip()
 
 
-def _facts(provenance: Mapping[str, object]) -> list[str]:
-    """A definition list; nested values as indented JSON."""
+def facts(provenance: Mapping[str, object]) -> list[str]:
+    """Provenance as the lines of a definition list; nested values as indented JSON."""
     if not provenance:
         return ["<p>None recorded.</p>"]
     lines = ["<dl>"]

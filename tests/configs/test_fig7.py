@@ -22,7 +22,7 @@ def test_both_predictors_rest_on_the_model_that_the_other_artefacts_train() -> N
 
 
 def test_the_default_is_the_papers_figure() -> None:
-    trained, random = (cell.task for cell in fig7(scale="paper").cells)
+    trained, random = (cell.task for cell in fig7(scale="paper", glyphs="digits").cells)
     assert isinstance(trained, Activity)
     assert isinstance(random, Activity)
     assert (trained.steps, trained.units_shown, trained.layer) == (100, 200, 1)
@@ -52,7 +52,7 @@ def test_longer_sequences_than_the_official_file_has_are_drawn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     official = replace(moving_digits(), test_file=TestFile(sha256="0" * 64, path=Path("there")))
-    monkeypatch.setattr(module, "moving_digits", lambda *_, **__: official)
+    monkeypatch.setattr(module, "find_digits", lambda *_, **__: official)
     made = fig7()
     for cell in made.cells:
         task = cell.task

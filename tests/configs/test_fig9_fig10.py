@@ -39,7 +39,7 @@ def test_every_knob_reaches_the_cell() -> None:
         "test_sequences": 9,
     }
     for name, value in chosen.items():
-        cells = {figure(**{name: value}).cells[0].key for figure in FIGURES}
+        cells = {figure(**{"glyphs": "digits", name: value}).cells[0].key for figure in FIGURES}
         assert len(cells) == 1
         assert cells != {fig9().cells[0].key}, name
     with pytest.raises(ValueError, match="test_set=official"):

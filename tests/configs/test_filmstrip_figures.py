@@ -58,7 +58,7 @@ def patches(monkeypatch: pytest.MonkeyPatch) -> Unlabelled:
         output = "linear"
 
     found: Unlabelled = Linear()
-    monkeypatch.setattr(fig6_module, "find_patches", lambda name: found)
+    monkeypatch.setattr(fig6_module, "find_patches", lambda name, scale: found)
     return found
 
 
@@ -101,7 +101,7 @@ def test_knobs_reach_the_models_and_the_pictures() -> None:
 
 
 def test_the_paper_scale_is_the_papers() -> None:
-    values = fig5(scale="paper").cells[1].task.values()
+    values = fig5(scale="paper", glyphs="digits").cells[1].task.values()
     assert (values["units"], values["layers"], values["input_frames"], values["future_frames"]) == (
         2048, 2, 10, 10,
     )  # fmt: skip

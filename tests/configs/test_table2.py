@@ -49,7 +49,7 @@ def test_each_seed_is_a_cell_and_nothing_else_differs() -> None:
 
 
 def test_sizes_are_the_scales_unless_set_by_hand() -> None:
-    task = tasks(scale="paper", steps=7)["Composite Model", 0]
+    task = tasks(scale="paper", glyphs="digits", steps=7)["Composite Model", 0]
     assert (task.encoder.units, task.schedule.steps, task.test_sequences) == (2048, 7, 10_000)
 
 

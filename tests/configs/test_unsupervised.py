@@ -1,13 +1,14 @@
 """Sizes and schedules of the unsupervised models, by scale and by hand."""
 
 import inspect
+from pathlib import Path
 
 import pytest
 
 from configs.knobs import knobs
 from configs.registry import EXPERIMENTS
 from configs.unsupervised import COMPOSITE, digits_model, find_patches, patches_model, sized
-from harness.source import find
+from harness.source import UsageError, find
 from tasks.data.moving_digits import moving_digits
 from tasks.data.panned_photos import PannedPhotos
 from tasks.pretrain import Pretrain
@@ -16,7 +17,7 @@ from tasks.schedule import Staircase
 HALF = [
     name
     for name, entry in EXPERIMENTS.items()
-    if "optimiser" in inspect.signature(find(name).function).parameters
+    if name != "paper" and "optimiser" in inspect.signature(find(name).function).parameters
 ]
 
 
@@ -64,3 +65,15 @@ def test_every_artefact_of_this_half_has_its_knobs(name: str) -> None:
 
 def test_the_artefacts_are_those_of_the_paper() -> None:
     assert set(HALF) == {"table2", "fig5", "fig6", "fig7", "fig8", "fig9", "fig10"}
+
+
+def test_at_the_papers_scale_mnist_moves_and_its_absence_says_what_to_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
+    with pytest.raises(UsageError, match="harness data fetch mnist"):
+        find("fig5").experiment(("scale=paper",))
+    with pytest.raises(UsageError, match="ucf101"):
+        find("fig6").experiment(("scale=paper",))
+    chosen = find("fig5").experiment(("scale=paper", "glyphs=digits"))
+    assert {cell.task.values()["dataset"] for cell in chosen.all_cells()} == {"moving_digits"}
