@@ -119,7 +119,7 @@ def test_the_scale_is_that_of_the_training_part_alone() -> None:
     assert DATA.offset == pytest.approx(train_PYX.mean(), rel=1e-12)
     assert DATA.scale == pytest.approx(train_PYX.std(), rel=1e-12)
     parts = [part_of(photographs(), side) for side in ("train", "held_out")]  # type: ignore[arg-type]
-    assert np.array_equal(np.concatenate(parts, axis=2), photographs())
+    assert np.array_equal(np.concatenate(parts, axis=1), photographs())
     frames_TBD = DATA.unlabelled(0, range(500), 8)
     assert abs(float(frames_TBD.mean())) < 0.15
     assert 0.8 < float(frames_TBD.std()) < 1.2
