@@ -88,12 +88,14 @@ def find_glyphs(name: str) -> Glyphs:
 
 
 def _folder(name: str) -> Path:
-    below, given = data_root() / name, Path(name).expanduser()
-    for folder in (below, given):
+    places = dict.fromkeys((data_root() / name, Path(name).expanduser()))
+    for folder in places:
         if folder.is_dir():
             return folder.resolve()
+    looked = " nor ".join(map(str, places))
     raise ValueError(
-        f"there are no glyphs {name!r}: neither {below} nor {given} is a folder; {BUILT_IN} are built in, and "
+        f"there are no glyphs {name!r}: {'neither ' if len(places) > 1 else ''}{looked} is {'' if len(places) > 1 else 'not '}a folder; "
+        f"{BUILT_IN} are built in, and "
         "`harness data fetch mnist` fetches MNIST"
     )
 

@@ -212,8 +212,12 @@ def check_test_file(path: Path) -> TestFile:
     way_out = "fetch it again with `harness data fetch moving-mnist-test --again`, or set test_set=generated"
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as an array ({error}): {way_out}") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror or error}): {way_out}") from None
+    except (ValueError, EOFError):  # NumPy's own words are of pickles, whatever it met
+        raise ValueError(
+            f"{path} is no array in NumPy's format, or was cut short: {way_out}"
+        ) from None
     if found.shape != TEST_SHAPE or found.dtype != np.uint8:
         raise ValueError(
             f"{path} is an array {found.shape} of {found.dtype}, and the official test file is {TEST_SHAPE} of uint8: {way_out}"
