@@ -93,7 +93,13 @@ def fig5(
     return Experiment(
         title="Reconstruction and future prediction of moving digits by the Composite Model",
         cells=tuple(
-            pictured(digits_model(data, model, sizes, layers=layers), label=label, show=show)
+            pictured(
+                digits_model(data, model, sizes, layers=layers),
+                label=label,
+                show=show,
+                dataset=data,
+                test_sequences=sizes.test_sequences,
+            )
             for label, (model, layers) in SHOWN.items()
         ),
         draw=_draw,

@@ -101,6 +101,8 @@ def fig6(
                 patches_model(data, COMPOSITE, replace(sizes, units=size)),
                 label=f"Two Layer Composite Model with {size:,} LSTM units",
                 show=show,
+                dataset=data,
+                test_sequences=sizes.test_sequences,
             )
             for size in (sizes.units, larger)
         ),

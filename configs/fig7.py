@@ -22,8 +22,6 @@ from configs.unsupervised import (
     Rate,
     SpeedKnob,
     Steps,
-    TestSequences,
-    TestSetKnob,
     Units,
     digits_model,
     find_digits,
@@ -51,7 +49,6 @@ def fig7(
     scale: ScaleKnob = "demo",
     glyphs: Glyphs = None,
     speed: SpeedKnob = "fixed",
-    test_set: TestSetKnob = "auto",
     units: Units = None,
     layers: Layers = 1,
     steps: Steps = None,
@@ -59,7 +56,6 @@ def fig7(
     rate: Rate = None,
     optimiser: OptimiserKnob = "modern",
     precision: PrecisionKnob = None,
-    test_sequences: TestSequences = None,
     future_steps: Annotated[int, "frames that are predicted (trained on: 10)"] = 100,
     layer: Annotated[int, "whose activity is shown, counted from 1 at the bottom"] = 1,
     units_shown: Annotated[int, "units shown, drawn by the seed"] = 200,
@@ -73,7 +69,6 @@ def fig7(
         scale: sizes of all that is not set by itself.
         glyphs: what moves about.
         speed: pixels a frame.
-        test_set: what the model's losses are measured on; the sequences run here are drawn, as they are longer.
         units: units of an LSTM layer.
         layers: layers of encoder and decoders.
         steps: optimiser steps.
@@ -81,7 +76,6 @@ def fig7(
         rate: peak learning rate.
         optimiser: of training.
         precision: of training.
-        test_sequences: held-out sequences that the model's losses are averaged over.
         future_steps: frames that are predicted.
         layer: whose activity is shown.
         units_shown: units shown.
@@ -92,19 +86,17 @@ def fig7(
     Raises:
         ValueError: for a value outside its range, before anything is run.
     """
-    data = find_digits(glyphs, scale, speed=speed, test_set=test_set)
+    # The official file has 20 frames a sequence: longer ones are drawn, by the same rules, from the test glyphs.
+    data = find_digits(glyphs, scale, speed=speed, test_set="generated")
     sizes = sized(
-        scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences,
-        optimiser=optimiser, precision=precision,
+        scale, units=units, steps=steps, batch=batch, rate=rate, optimiser=optimiser, precision=precision
     )  # fmt: skip
     start = replace(digits_model(data, COMPOSITE, sizes, layers=layers, seed=seed), label="")
-    # The official file has 20 frames a sequence: longer ones are drawn, by the same rules, from the test glyphs.
-    drawn = replace(data, test_file=None)
     cells = tuple(
         watched(
             start,
             weights=weights,
-            dataset=drawn,
+            dataset=data,
             seed=seed,
             label=label,
             steps=future_steps,
@@ -116,8 +108,8 @@ def fig7(
         for weights, label in LABELS.items()
     )
     return Experiment(
-        title=f"Activity of the Future Predictor's LSTM units over {future_steps} steps, {drawn.name}",
+        title=f"Activity of the Future Predictor's LSTM units over {future_steps} steps, {data.name}",
         cells=cells,
         draw=_draw,
-        notes=drawn.notes,
+        notes=data.notes,
     )

@@ -100,7 +100,14 @@ def fig8(
     return Experiment(
         title="Out-of-domain runs: one and three moving digits",
         cells=tuple(
-            pictured(model, label=label, show=show, dataset=data) for label, data in shown.items()
+            pictured(
+                model,
+                label=label,
+                show=show,
+                dataset=data,
+                test_sequences=sizes.test_sequences,
+            )
+            for label, data in shown.items()
         ),
         draw=_draw,
         notes=(

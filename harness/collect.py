@@ -25,9 +25,11 @@ def evidence(
     failed: dict[str, str] = {}
     for cell in plan.todo:  # needs come first
         reason = result.failure(workdir, cell) or plan.damaged.get(cell.key)
-        broken = [need.short for need in cell.needs if need.key in failed]
+        broken = [need for need in cell.needs if need.key in failed]
         if reason or broken:
-            failed[cell.key] = reason or f"it needs cell {broken[0]}, which failed"
+            failed[cell.key] = reason or (
+                f"it needs cell {broken[0].short}, which failed: {failed[broken[0].key]}"
+            )
     for cell in drawn:
         found = plan.done.get(cell.key)
         if found is None:

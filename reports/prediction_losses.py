@@ -26,7 +26,7 @@ PAPERS_SIZE = (2, 2048)
 
 LINE = (
     *("dataset", "method", "output", "predict_future", "layers", "units"),
-    *("frame_size", "input_frames", "future_frames", "test_sequences"),
+    *("frame_size", "input_frames", "future_frames", "tested_on", "test_sequences"),
     *("steps", "batch_size", "learning_rate", "optimizer", "precision"),
 )
 """What the seeds of one line have in common."""

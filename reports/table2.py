@@ -42,8 +42,9 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
     """The report's files by name: png, pdf, svg, md, tex, html, csv and json.
 
     Args:
-        evidence: cells of `tasks.pretrain` that predict the future, and what their runs kept. "csv" gives three files: NAME.csv has
-            the table's numbers, NAME_frames.csv those of the figure, NAME_seeds.csv every run's own.
+        evidence: cells of `tasks.evaluate`, of models that predict the future, and what their runs and those of the models'
+            training kept. "csv" gives three files: NAME.csv has the table's numbers, NAME_frames.csv those of the figure,
+            NAME_seeds.csv every run's own.
         formats: which forms to make; those that do not exist are left out.
 
     Raises:
@@ -149,6 +150,7 @@ def _loss_notes(means: pd.DataFrame, *, own: bool) -> list[str]:
         "decoders receive the frame generated last (sec. 2.2), so free-running is what to compare; how they were scored is not said "
         f"beyond that. Ours: {sizes}."
     ]
+    notes.append(f"Tested on {first['tested_on']}, the first {first['test_sequences']:,}.")
     if not own:
         why = (
             "the paper states neither the scale of its pixels nor how many units these models had"
@@ -200,7 +202,9 @@ def _models(evidence: Evidence, lines: pd.DataFrame, means: pd.DataFrame) -> Tab
     rows = []
     for line in means.to_dict("records"):
         mine = lines[(lines["dataset"] == line["dataset"]) & (lines["method"] == line["method"])]
-        sizes = next((found for c in mine["cell"] if (found := evidence.sizes(c, "model"))), None)
+        sizes = next(
+            (found for c in mine["trained_cell"] if (found := evidence.sizes(c, "model"))), None
+        )
         rows.append(
             (
                 _shown(line["dataset"]),

@@ -9,6 +9,7 @@ from typing import Any
 
 TASKS: Mapping[str, str] = {
     "pretrain": "tasks.pretrain:Pretrain",
+    "evaluate": "tasks.evaluate:Evaluate",
     "pictures": "tasks.pictures:Pictures",
     "fewshot": "tasks.fewshot:FewShot",
     "single_frame": "tasks.single_frame:SingleFrame",

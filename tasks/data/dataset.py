@@ -109,6 +109,15 @@ class DrawnOnDevice(Protocol):
         """What `unlabelled` gives, as a tensor on a device of torch's."""
 
 
+@runtime_checkable
+class SaysWhatItIsTestedOn(Protocol):
+    """Unlabelled sequences whose held-out ones may be of one origin or another, and which say of which."""
+
+    @property
+    def tested_on(self) -> str:
+        """What `evaluation` gives, as a noun."""
+
+
 class Dataset(Labelled, Unlabelled, Protocol):
     """Labelled videos with splits, and an endless stream of unlabelled ones."""
 

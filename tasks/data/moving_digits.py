@@ -97,15 +97,18 @@ class MovingDigits:
             if self.rules.speed == "fixed"
             else f"uniform in {low:.1f} to {high:.1f} pixels a frame (the paper gives no range)"
         )
-        tested = (
-            f"Tested on the official file {TEST_FILE} (sha256 {self.test_file.sha256[:12]})."
-            if self.test_file
-            else f"Tested on sequences drawn from {self.glyphs.num_test:,} test glyphs by a fixed seed, not on the official test file."
-        )
+        other = "" if self.test_file else ", not on the official test file"
         return (
             f"{self.name}: {self.rules.num_digits} {what} of {side} x {side} pixels in frames of {canvas} x {canvas}; speed {speed}.",
-            f"{self.name}: {tested}",
+            f"{self.name}: Tested on {self.tested_on}{other}.",
         )
+
+    @property
+    def tested_on(self) -> str:
+        """Which test sequences they are: those of the official file, or drawn."""
+        if self.test_file:
+            return f"the official file {TEST_FILE} (sha256 {self.test_file.sha256[:12]})"
+        return f"sequences drawn from {self.glyphs.num_test:,} test glyphs by a fixed seed"
 
     def unlabelled_on(
         self, device: str, seed: int, indices: Sequence[int], num_frames: int

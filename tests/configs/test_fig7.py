@@ -1,7 +1,6 @@
 """Fig. 7's cells: one model, watched twice."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,7 @@ from configs.fig7 import LABELS, fig7
 from configs.unsupervised import digits_model, sized
 from reports.published import COMPOSITE
 from tasks.activity import Activity
-from tasks.data.moving_digits import TestFile, moving_digits
+from tasks.data.moving_digits import MovingDigits, moving_digits
 
 
 def test_both_predictors_rest_on_the_model_that_the_other_artefacts_train() -> None:
@@ -48,16 +47,22 @@ def test_what_is_only_watched_otherwise_is_trained_once() -> None:
     assert fig7(layers=2, layer=2).cells[0].task.values()["layer"] == 2
 
 
-def test_longer_sequences_than_the_official_file_has_are_drawn(
+def test_sequences_are_drawn_as_they_are_longer_than_those_of_the_official_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    official = replace(moving_digits(), test_file=TestFile(sha256="0" * 64, path=Path("there")))
-    monkeypatch.setattr(module, "find_digits", lambda *_, **__: official)
+    asked: list[object] = []
+
+    def find_digits(*_: object, test_set: str, **__: object) -> MovingDigits:
+        asked.append(test_set)
+        return moving_digits()
+
+    monkeypatch.setattr(module, "find_digits", find_digits)
     made = fig7()
+    assert asked == ["generated"]
     for cell in made.cells:
         task = cell.task
         assert isinstance(task, Activity)
-        assert task.model.dataset == official
+        assert task.model.dataset == moving_digits()
         assert task.dataset == moving_digits()
     assert any("not on the official test file" in note for note in made.notes)
 

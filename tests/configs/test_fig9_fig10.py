@@ -36,7 +36,6 @@ def test_every_knob_reaches_the_cell() -> None:
         "steps": 7,
         "batch": 3,
         "rate": 0.25,
-        "test_sequences": 9,
     }
     for name, value in chosen.items():
         cells = {figure(**{"glyphs": "digits", name: value}).cells[0].key for figure in FIGURES}

@@ -1,10 +1,13 @@
 """Figs. 5, 6 and 8: which models they show what, and that they train no model twice."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from configs import fig5 as fig5_module
 from configs import fig6 as fig6_module
+from configs import fig8 as fig8_module
 from configs.fig5 import fig5
 from configs.fig6 import fig6
 from configs.fig8 import fig8
@@ -12,7 +15,7 @@ from configs.unsupervised import digits_model, patches_model, sized
 from reports.published import COMPOSITE, COMPOSITE_CONDITIONAL
 from tasks.data.dataset import Unlabelled
 from tasks.data.digits import Digits
-from tasks.data.moving_digits import moving_digits
+from tasks.data.moving_digits import TestFile, moving_digits
 
 SIZES = sized("demo")
 DATA = moving_digits()
@@ -98,6 +101,28 @@ def test_knobs_reach_the_models_and_the_pictures() -> None:
             values = cell.task.values()
             chosen = ("units", "steps", "batch_size", "learning_rate", "test_sequences", "show")
             assert [values[name] for name in chosen] == [7, 3, 2, 0.1, 9, 4]
+
+
+def test_what_is_tested_on_reaches_the_pictures_and_no_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual = [(*fig5().cells, *fig8().cells), fig6().cells]
+    more = [
+        (*fig5(test_sequences=9).cells, *fig8(test_sequences=9).cells),
+        fig6(test_sequences=9).cells,
+    ]
+    official = replace(DATA, test_file=TestFile(sha256="0" * 64, path=Path("there")))
+    for each in (fig5_module, fig8_module):
+        monkeypatch.setattr(
+            each, "find_digits", lambda *_, num_digits=2, **__: official if num_digits == 2 else moving_digits(num_digits=num_digits)
+        )  # fmt: skip
+    from_file = [(*fig5().cells, *fig8().cells)]
+    for cells, others in zip([*usual, usual[0]], [*more, *from_file], strict=True):
+        assert [cell.needs for cell in cells] == [cell.needs for cell in others]
+    for cells, others in zip(usual, more, strict=True):
+        assert all(a.key != b.key for a, b in zip(cells, others, strict=True))
+    changed = [a.key != b.key for a, b in zip(usual[0], from_file[0], strict=True)]
+    assert changed == [True, True, True, False, True, False]  # one and three digits are drawn
 
 
 def test_the_paper_scale_is_the_papers() -> None:

@@ -1,20 +1,27 @@
 """Table 2's cells: four models on the same data, trained once for all artefacts that ask for them."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from configs import table2 as module
 from configs.registry import EXPERIMENTS
 from configs.table2 import table2
-from configs.unsupervised import MODELS, digits_model, sized
+from configs.unsupervised import MODELS, SCORED_ON, digits_model, sized
 from reports.published import published
-from tasks.data.moving_digits import moving_digits
+from tasks.data.moving_digits import MovingDigits, TestFile, moving_digits
+from tasks.evaluate import Evaluate
 from tasks.pretrain import Pretrain
 
 
 def tasks(**knobs: object) -> dict[tuple[str, int], Pretrain]:
     found = {}
     for cell in table2(columns=("digits",), **knobs).cells:  # type: ignore[arg-type]
-        assert isinstance(cell.task, Pretrain)
-        found[cell.label, cell.seed] = cell.task
+        assert isinstance(cell.task, Evaluate)
+        assert cell.needs[0].seed == cell.seed
+        assert cell.task.trained_cell == cell.needs[0].key
+        found[cell.label, cell.seed] = cell.task.trained
     return found
 
 
@@ -37,7 +44,7 @@ def test_the_rows_are_the_papers_models_by_the_names_it_prints() -> None:
 
 def test_the_default_models_are_those_that_other_artefacts_ask_for() -> None:
     others = {digits_model(moving_digits(), model, sized("demo")) for model in MODELS}
-    assert set(table2(columns=("digits",)).cells) == others
+    assert {cell.needs[0] for cell in table2(columns=("digits",)).cells} == others
 
 
 def test_each_seed_is_a_cell_and_nothing_else_differs() -> None:
@@ -50,7 +57,39 @@ def test_each_seed_is_a_cell_and_nothing_else_differs() -> None:
 
 def test_sizes_are_the_scales_unless_set_by_hand() -> None:
     task = tasks(scale="paper", glyphs="digits", steps=7)["Composite Model", 0]
-    assert (task.encoder.units, task.schedule.steps, task.test_sequences) == (2048, 7, 10_000)
+    assert (task.encoder.units, task.schedule.steps) == (2048, 7)
+    made = table2(columns=("digits",), scale="paper", glyphs="digits")
+    assert {cell.task.values()["test_sequences"] for cell in made.cells} == {10_000}
+
+
+def official(**_: object) -> MovingDigits:
+    """The built-in digits as if they had an official file."""
+    return replace(moving_digits(), test_file=TestFile(sha256="0" * 64, path=Path("there")))
+
+
+def test_what_is_tested_on_is_another_evaluation_of_the_same_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual = table2().cells
+    more = table2(test_sequences=9).cells
+    monkeypatch.setattr(module, "find_digits", lambda *_, **__: official())
+    from_file = table2().cells
+    for other in (more, from_file):
+        assert [cell.needs for cell in other] == [cell.needs for cell in usual]
+    assert not {cell.key for cell in more} & {cell.key for cell in usual}
+    changed = [a.key != b.key for a, b in zip(from_file, usual, strict=True)]
+    assert changed == [True] * 4 + [False] * 4  # patches have no such file
+    assert [cell.task.values()["tested_on"] for cell in (usual[0], from_file[0], usual[4])] == [
+        "sequences drawn from 360 test glyphs by a fixed seed",
+        "the official file mnist_test_seq.npy (sha256 000000000000)",
+        "what panned_photos holds out",
+    ]
+    for cell in more:
+        assert (cell.task.values()["test_sequences"], cell.task.values()["steps"]) == (
+            9,
+            cell.needs[0].task.values()["steps"],
+        )
+        assert cell.needs[0].task.values()["test_sequences"] == SCORED_ON
 
 
 def test_notes_say_what_moves_and_what_is_tested_on() -> None:

@@ -72,7 +72,9 @@ class Runs:
             "frame_size": 1024,
             "input_frames": 10,
             "future_frames": ahead,
+            "tested_on": "sequences made by hand",
             "test_sequences": 2,
+            "trained_cell": f"{key}-trained",
             "steps": 300,
             "batch_size": 32,
             "learning_rate": 2e-3,
@@ -98,9 +100,12 @@ class Runs:
         self.kept[key] = self.folder / key
         self.kept[key].mkdir()
         pd.DataFrame(columns).to_parquet(self.kept[key] / "predictions.parquet")
+        trained = self.folder / f"{key}-trained"
+        trained.mkdir()
+        self.kept[trained.name] = trained
         save_file(
             {"a": np.zeros((3, 5), np.float32), "b": np.zeros(7, np.float32)},
-            self.kept[key] / "model.safetensors",
+            trained / "model.safetensors",
         )
 
     def evidence(self) -> Evidence:
@@ -188,6 +193,20 @@ def test_floor_and_ignorance_stand_in_the_table_for_our_size_of_frame(runs: Runs
     half = f"{1024 * math.log(2):.1f}"
     assert row_of(text, "always 0.5 in every pixel")[1:] == [half, half, MISSING, MISSING]
     assert row_of(text, "perfect prediction (the true frames' own entropy)")[1] == "109.0"
+
+
+def test_a_note_says_what_each_column_was_tested_on(runs: Runs) -> None:
+    for form in ("md", "html", "tex"):
+        text = text_of(filled(runs), form) if not runs.cells else text_of(runs.evidence(), form)
+        assert text.count("Tested on sequences made by hand, the first 2.") == 2
+
+
+def test_parameters_are_told_as_soon_as_a_training_is_done(runs: Runs) -> None:
+    runs.add("moving_digits", COMPOSITE, 0, 200.0)
+    runs.rows.clear()
+    del runs.kept[str(runs.cells[0]["cell"])]
+    row = row_of(text_of(runs.evidence(), "md"), "moving_digits", COMPOSITE)
+    assert row[3] == "22"
 
 
 def test_one_seed_has_no_spread(runs: Runs) -> None:
@@ -381,14 +400,14 @@ assert "torch" not in sys.modules
 
 def test_sizes_are_told_without_a_file_or_refused_in_a_sentence(runs: Runs) -> None:
     evidence = filled(runs, seeds=1)
-    key = str(runs.cells[0]["cell"])
+    key = str(runs.cells[0]["trained_cell"])
     assert evidence.sizes(key, "model") == {"a": 15, "b": 7}
     assert evidence.sizes("unknown", "model") == {}
     with pytest.raises(ValueError, match=r"other.safetensors does not hold what a report needs"):
         evidence.sizes(key, "other")
 
 
-@pytest.mark.parametrize("change", [{"seed": 0}, {"steps": 7}])
+@pytest.mark.parametrize("change", [{"seed": 0}, {"steps": 7}, {"tested_on": "others"}])
 def test_what_is_averaged_may_differ_in_the_seed_alone(
     runs: Runs, change: dict[str, Value]
 ) -> None:

@@ -199,9 +199,11 @@ def test_only_the_model_that_is_spoken_of_is_taken() -> None:
         with pytest.raises(ValueError, match="exactly one pretraining cell"):
             Cell(task=cell.task, needs=needs)
     other = Cell(task=replace(TRAINED, input_frames=5))
-    with pytest.raises(ValueError, match=r"not trained as these pictures say.*pictured"):
+    with pytest.raises(
+        ValueError, match=r"is not the one that this evaluation speaks of .*pictured"
+    ):
         Cell(task=cell.task, needs=(other,))
-    with pytest.raises(ValueError, match="is of Pictures: pictures need"):
+    with pytest.raises(ValueError, match="is of Pictures: an evaluation needs"):
         pictured(cell, label="x")
 
 
