@@ -15,7 +15,7 @@ def test_more_test_sequences_train_nothing(tmp_path: Path) -> None:
 
     def run(count: int) -> dict[str, dict[str, Any]]:
         settings = sets({**SMALL, "test_sequences": count})
-        harness("run", "table2", *settings, "--cluster", "inline", "--format", "csv,md")
+        harness("run", "table2", *settings, "--cluster", "inline")
         assert {row["test_sequences"] for row in rows(harness.csv("table2"))} == {str(count)}
         return {body["cell"]: body for body in harness.results().values()}
 

@@ -223,7 +223,7 @@ def test_a_failed_pretraining_is_the_reason_of_all_that_needed_it(
     done = harness("run", f"{file}:doomed", code=1)
     assert "RuntimeError: out of luck" in done.stderr
     report = (harness.work / "reports" / "doomed" / "doomed.md").read_text()
-    assert "which failed" in report
+    assert "which failed: RuntimeError: out of luck" in report
     assert harness.json("status", "doomed", code=1)["done"] == 2
 
 
