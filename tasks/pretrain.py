@@ -147,6 +147,7 @@ class Pretrain:
             "steps": self.schedule.steps,
             "batch_size": self.schedule.batch_size,
             "learning_rate": self.schedule.learning_rate,
+            "schedule": self.schedule.title,
             "frame_size": self.dataset.frame_size,
             "output": self.dataset.output,
             "test_sequences": self.test_sequences,

@@ -61,11 +61,12 @@ class MovingDigits:
     @property
     def name(self) -> str:
         """What reports call it: "mnist" for Moving MNIST itself, so that the paper's numbers stand beside it."""
-        if self.is_mnist and (self.rules.num_digits, self.rules.canvas) == (2, 64):
+        if self.is_mnist and self.rules == Rules(num_digits=2, canvas=64, speed="fixed"):
             return "mnist"
+        speed = "" if self.rules.speed == "fixed" else f"_{self.rules.speed}"
         digits = "" if self.rules.num_digits == 2 else f"_{self.rules.num_digits}"
         canvas = "" if self.rules.canvas == usual_canvas(self.glyphs) else f"_{self.rules.canvas}px"
-        return f"moving_{self.glyphs.name}{digits}{canvas}"
+        return f"moving_{self.glyphs.name}{digits}{canvas}{speed}"
 
     @property
     def is_mnist(self) -> bool:
@@ -185,10 +186,15 @@ def moving_digits(
     found = find_glyphs(glyphs)
     rules = Rules(num_digits=num_digits, canvas=canvas or usual_canvas(found), speed=speed)
     made = MovingDigits(glyphs=found, rules=rules)
+    if found.name == "mnist" and not made.is_mnist:
+        raise ValueError(
+            f"the images in {found.folder} are not MNIST's: get those with `harness data fetch mnist --again`, or give the folder "
+            "another name if these are meant"
+        )
     if test_set == "generated":
         return made
     path = found.folder / TEST_FILE if found.folder else None
-    fits = made.name == "mnist" and speed == "fixed"
+    fits = made.name == "mnist"
     if path is None or not fits or not path.exists():
         if test_set == "official":
             why = (
