@@ -136,6 +136,7 @@ class Pretrain:
         """The values that tell this task from others, flat."""
         return {
             "dataset": self.dataset.name,
+            **self.dataset.details,
             "model": self.title,
             "encoder": self.encoder.title,
             "units": self.encoder.units,

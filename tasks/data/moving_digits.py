@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -107,6 +107,15 @@ class MovingDigits:
             f"{self.name}: {self.rules.num_digits} {what} of {side} x {side} pixels in frames of {canvas} x {canvas}; speed {speed}.",
             f"{self.name}: {tested}",
         )
+
+    @property
+    def details(self) -> Mapping[str, str | int]:
+        """How digits move, and what is tested on."""
+        return {
+            "num_digits": self.rules.num_digits,
+            "speed": self.rules.speed,
+            "tested_on": "the official file" if self.test_file else "drawn sequences",
+        }
 
     def unlabelled_on(
         self, device: str, seed: int, indices: Sequence[int], num_frames: int
