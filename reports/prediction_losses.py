@@ -50,21 +50,35 @@ def by_seed(evidence: Evidence) -> pd.DataFrame:
         if name not in lines:
             lines[name] = np.nan
     lines["unit"] = lines["output"].map(UNITS)
-    for name in METRICS:
-        given = lines[lines[name].notna()]
-        other = given[given.get(f"{name}_unit", given["unit"]) != given["unit"]]
-        if len(other):
-            first = other.iloc[0]
-            raise ValueError(
-                f"{name} of cell {str(first['cell'])[:16]} is in {first[f'{name}_unit']}, and {first['output']} outputs are "
-                f"scored in {first['unit']}: it is no such score"
-            )
+    check_units(lines)
     for place, seeds in lines.groupby(["dataset", "method"], sort=False):
         if seeds["seed"].duplicated().any() or len(seeds[list(LINE)].drop_duplicates()) > 1:
             raise ValueError(
                 f"{', '.join(map(str, place))}: cells that are averaged must differ in their seed, and in nothing else"
             )
     return lines
+
+
+def check_units(lines: pd.DataFrame) -> None:
+    """See that every loss is in the unit that its cell's output units are scored in.
+
+    Args:
+        lines: as of `reports.scores.scores`, of cells that say what their `output` units are.
+
+    Raises:
+        ValueError: for the first that is not.
+    """
+    units = lines["output"].map(UNITS)
+    for name in METRICS:
+        if name not in lines:
+            continue
+        other = lines[name].notna() & (lines.get(f"{name}_unit", units) != units)
+        if other.any():
+            first = lines[other].iloc[0]
+            raise ValueError(
+                f"{name} of cell {str(first['cell'])[:16]} is in {first[f'{name}_unit']}, and {first['output']} outputs are "
+                f"scored in {units[other].iloc[0]}: it is no such score"
+            )
 
 
 def over_seeds(lines: pd.DataFrame) -> pd.DataFrame:

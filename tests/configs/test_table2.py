@@ -65,7 +65,7 @@ def test_notes_say_what_moves_and_what_is_tested_on() -> None:
         ({"columns": ()}, "columns=: name at least one, and each once"),
         ({"columns": ("digits", "digits")}, "columns=digits,digits: name at least one"),
         ({"seeds": (1, 1)}, "seeds=1,1: name at least one, and each once"),
-        ({"seeds": (0, -1)}, "seeds=0,-1: a seed is 0 or more"),
+        ({"seeds": (0, -1)}, "seed=-1: a seed is a whole number from 0 to 4,294,967,295"),
         ({"scale": "small"}, "scale=small: choose from demo, paper"),
         ({"steps": -1}, "steps=-1: a schedule has 0 steps or more"),
     ],

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from reports.evidence import Evidence, Value
 from reports.frame_panels import frame_panels
-from reports.prediction_losses import FORCED, FREE, by_frame, by_seed, over_seeds
+from reports.prediction_losses import BACKWARDS, FLOOR, FORCED, FREE, by_frame, by_seed, over_seeds
 from reports.published import (
     COMPOSITE,
     COMPOSITE_CONDITIONAL,
@@ -28,7 +28,13 @@ from reports.published import (
 from reports.style import paper_style
 from reports.table2 import draw
 from reports.tables import MISSING
-from tasks.pretrain import FUTURE_LOSS, FUTURE_LOSS_TEACHER_FORCED, at_frame
+from tasks.pretrain import (
+    FUTURE_LOSS,
+    FUTURE_LOSS_TEACHER_FORCED,
+    RECONSTRUCTION_LOSS,
+    TARGET_ENTROPY,
+    at_frame,
+)
 
 MODELS = (FUTURE_PREDICTOR, COMPOSITE, CONDITIONAL_FUTURE_PREDICTOR, COMPOSITE_CONDITIONAL)
 FORMS = ("png", "pdf", "svg", "gif", "md", "tex", "html", "csv", "json")
@@ -155,6 +161,7 @@ def lines_of(content: bytes) -> pd.DataFrame:
 
 def test_names_of_columns_are_those_of_the_task() -> None:
     assert (FUTURE_LOSS.name, FUTURE_LOSS_TEACHER_FORCED.name) == (FREE, FORCED)
+    assert (RECONSTRUCTION_LOSS.name, TARGET_ENTROPY.name) == (BACKWARDS, FLOOR)
     assert at_frame(FUTURE_LOSS, 7) == f"{FREE}_007"
 
 
@@ -281,6 +288,9 @@ def test_later_records_are_published_numbers_in_a_table_of_their_own(runs: Runs)
     for one in PUBLISHED:
         if one.artefact == "mnist_records":
             assert row_of(text, one.method)[1:] == [str(one.value), one.source]
+    (caption,) = [line for line in text.splitlines() if "For context" in line]
+    assert "FC-LSTM is the ConvLSTM authors' own version of the models of Table 2" in caption
+    assert "with other architectures" not in caption  # that one is not
     runs.cells, runs.rows = (
         [each for each in given if each["output"] == "linear"] for given in (runs.cells, runs.rows)
     )
