@@ -45,6 +45,7 @@ class Waves:
     frame_size: ClassVar[int] = 6
     output: ClassVar[Literal["linear"]] = "linear"
     notes: ClassVar[tuple[str, ...]] = ()
+    details: ClassVar[dict[str, str | int]] = {}
 
     def unlabelled(self, seed: int, indices: range, num_frames: int) -> NDArray[np.float32]:
         phase_TBD = (
@@ -303,9 +304,9 @@ def test_the_loss_of_training_is_both_terms_teacher_forced_over_the_global_batch
     expected = by_hand(*whole, forced=True)
     assert task.loss(model, whole).item() == pytest.approx(expected, rel=1e-5)
     if "conditional" in decoders:
-        assert expected != pytest.approx(by_hand(*whole, forced=False), rel=1e-4)
+        assert expected != pytest.approx(by_hand(*whole, forced=False), rel=3e-5)
     if decoders[0] != "none":
-        assert expected != pytest.approx(by_hand(*whole, forced=True, order=1), rel=1e-4)
+        assert expected != pytest.approx(by_hand(*whole, forced=True, order=1), rel=3e-5)
     # One of two ranks has one sequence, and divides by two as well: the gradients of ranks are added.
     first, second = (task.batch(0, 0, Shard(rank=rank, num_ranks=2)) for rank in (0, 1))
     assert len(first.frames_TBD[0]) == 1
