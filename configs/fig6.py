@@ -28,11 +28,13 @@ from configs.unsupervised import (
 )
 from reports.evidence import Evidence
 from reports.published import COMPOSITE
-from tasks.pictures import pictured
+from tasks.data.dataset import Unlabelled
+from tasks.pictures import picture_shape, pictured
 
 LAST_INPUT = 10
 """Of the frames read, those that the paper draws."""
-PAPER_DATA = "ucf101"
+PAPER_DATA, PAPER_SIDE = "ucf101", 32
+"""Whose patches the paper's are, and their rows and columns; whether they are gray it does not say."""
 
 
 def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
@@ -87,13 +89,6 @@ def fig6(
             f"larger_units={larger}: the larger model needs more than the {sizes.units} units of the smaller one"
         )
     data = find_patches(patches, scale)
-    other_data = (
-        ()
-        if data.name == PAPER_DATA
-        else (
-            "The paper's figure is of patches of UCF-101: these are other data, with other losses.",
-        )
-    )
     return Experiment(
         title="Reconstruction and future prediction of image patches by the Composite Model",
         cells=tuple(
@@ -107,5 +102,21 @@ def fig6(
             for size in (sizes.units, larger)
         ),
         draw=_draw,
-        notes=(*data.notes, *other_data),
+        notes=(*data.notes, *_other_data(data)),
+    )
+
+
+def _other_data(data: Unlabelled) -> tuple[str, ...]:
+    """What to say of frames that are not the paper's; nothing of gray patches of its data and size."""
+    if data.name != PAPER_DATA:
+        return (
+            "The paper's figure is of patches of UCF-101: these are other data, with other losses.",
+        )
+    shape = picture_shape(data.frame_size)
+    if shape is None or shape == (PAPER_SIDE, 1):
+        return ()  # what is no picture at all is refused where the cells are made
+    return (
+        f"The paper's figure is of {PAPER_SIDE} x {PAPER_SIDE} patches of UCF-101, and it does not say whether gray: these are "
+        f"{shape.side} x {shape.side} {'in colour' if shape.channels == 3 else 'in gray'}, and losses are sums over "
+        f"{data.frame_size:,} numbers.",
     )

@@ -29,7 +29,10 @@ def artefacts() -> Mapping[str, Callable[..., Experiment]]:
 
 def paper(
     *,
-    only: Annotated[tuple[str, ...], "artefacts, such as fig12; all of them if not set"] = (),
+    only: Annotated[
+        tuple[str, ...],
+        "artefacts, such as fig12; all of them if not set (at scale=paper fig12 only with fig12.dataset: not on built-in digits)",
+    ] = (),
     scale: ScaleKnob = "demo",
     glyphs: Annotated[str | None, "what moves, in every artefact with moving digits"] = None,
     speed: Annotated[Speed | None, "how fast, in every artefact with moving digits"] = None,
@@ -83,12 +86,15 @@ def paper(
         "precision": precision,
         "test_sequences": test_sequences,
     }
+    parts = parts or {}
+    if scale == "paper" and not only and "dataset" not in parts.get("fig12", {}):
+        only = tuple(name for name in artefacts() if name != "fig12")
     return compose(
         title=TITLE,
         functions=artefacts(),
         only=only,
         for_all={name: value for name, value in for_all.items() if value is not None},
-        parts=parts or {},
+        parts=parts,
     )
 
 
@@ -139,5 +145,7 @@ def compose(
         try:
             made[name] = functions[name](**arguments)
         except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+            others = ",".join(each for each in chosen if each != name)
+            without = f" (without {name}: --set only={others})" if others else ""
+            raise ValueError(f"{name}: {error}{without}") from None
     return of_parts(title=title, parts=made)

@@ -89,8 +89,6 @@ def table2(
             raise ValueError(
                 f"{name}={','.join(map(str, given))}: name at least one, and each once"
             )
-    if min(seeds) < 0:
-        raise ValueError(f"seeds={','.join(map(str, seeds))}: a seed is 0 or more")
     cells: list[Cell] = []
     notes: list[str] = []
     for column in columns:

@@ -49,7 +49,9 @@ def draw(
     """Draw and write a report, or all reports of the parts and their page."""
     folder = workdir.report(name)
     drawings = drawings_of(name, experiment, plan, workdir, settings, formats)
-    # From here on the folder is in between: a draw that is killed, or one of some formats only, is not current.
+    basis = _basis(experiment, plan, settings)
+    before = _drawn_before(name, workdir, basis)
+    # From here on the folder is in between: a draw that is killed is not current.
     _stamp(workdir, name).unlink(missing_ok=True)
     written: dict[str, Path] = {}
     for part, drawing in drawings.items():
@@ -57,16 +59,22 @@ def draw(
         for file, content in drawing.files.items():
             written[place + file] = folder / place / file
             files.write(folder / place / file, content)
-        if drawing.problem:  # what lies there was drawn from other results
-            for path in (folder / part).glob(f"{part}*"):
-                path.unlink()
+    # What lies there besides was drawn from other results, if it was not drawn before in other formats from the same.
+    for file, path in written_files(name, experiment, workdir).items():
+        if file not in written and file not in before["files"]:
+            path.unlink()
     if experiment.parts and "html" in formats:
         page = _page(name, experiment, plan, workdir, settings, drawings)
         written[f"{name}.html"] = folder / f"{name}.html"
         files.write(folder / f"{name}.html", page)
     problems = {part: each.problem for part, each in drawings.items() if each.problem}
-    if set(formats) == set(FORMATS) and not problems:
-        files.write_json(_stamp(workdir, name), _basis(experiment, plan, settings, sorted(written)))
+    if not problems:
+        stamp = {
+            **basis,
+            "files": sorted({*written, *before["files"]}),
+            "formats": sorted({*formats, *before["formats"]}),
+        }
+        files.write_json(_stamp(workdir, name), stamp)
     return Drawn(files=written, problems=problems)
 
 
@@ -149,9 +157,9 @@ def is_current(
 ) -> bool:
     """Whether the report in the work folder was drawn, whole, from exactly these runs by this code."""
     try:
-        stamp = json.loads(_stamp(workdir, name).read_bytes())
-        current = bool(stamp == _basis(experiment, plan, settings, stamp["files"]))
-        return current and all((workdir.report(name) / file).is_file() for file in stamp["files"])
+        before = _drawn_before(name, workdir, _basis(experiment, plan, settings))
+        whole = set(before["formats"]) == set(FORMATS)
+        return whole and all((workdir.report(name) / file).is_file() for file in before["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -193,9 +201,20 @@ def _stamp(workdir: Workdir, name: str) -> Path:
     return workdir.report(name) / ".drawn_from.json"
 
 
-def _basis(
-    experiment: Experiment, plan: Plan, settings: tuple[str, ...], names: list[str]
-) -> dict[str, Any]:
+def _drawn_before(name: str, workdir: Workdir, basis: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Files and formats that were drawn from the same results by the same code; none where others were."""
+    told = ("files", "formats")
+    try:
+        stamp = json.loads(_stamp(workdir, name).read_bytes())
+        if {key: stamp[key] for key in stamp if key not in told} == basis:
+            return {key: [str(each) for each in stamp[key]] for key in told}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # nothing is known of what lies there
+    return {key: [] for key in told}
+
+
+def _basis(experiment: Experiment, plan: Plan, settings: tuple[str, ...]) -> dict[str, Any]:
+    """What a report is drawn from, and by what."""
     basis: dict[str, Any] = {
         "runs": {
             cell.key: plan.done[cell.key].attempt if cell.key in plan.done else None
@@ -205,7 +224,6 @@ def _basis(
         "settings": list(settings),
         "words": [experiment.title, *experiment.notes],
         "code": provenance.code(),
-        "files": names,
     }
     if experiment.parts:
         basis["parts"] = {

@@ -11,17 +11,11 @@ from reports.animation import Panel, Row, gif
 from reports.compose import Report, compose, missing_cells
 from reports.evidence import Evidence
 from reports.film import Film, film
+from reports.prediction_losses import BACKWARDS, FLOOR, FORCED, FREE, check_units
 from reports.scores import scores
 from reports.strips import Group, Strip, strips_figure
 from reports.tables import Column, Table, number
 
-RECONSTRUCTION, FUTURE, FORCED, LEAST = (
-    "reconstruction_loss",
-    "future_loss",
-    "future_loss_teacher_forced",
-    "target_entropy",
-)
-"""Metrics of a cell."""
 TRUTH = "Ground truth"
 TRUE_HALVES = ("Input sequence", "Ground truth future")
 MADE_HALVES = ("Input reconstruction", "Future prediction")
@@ -43,7 +37,7 @@ def draw_models(
     Raises:
         ValueError: for scores or pictures that cannot be believed.
     """
-    lines, films = scores(evidence), _films(evidence)
+    lines, films = _lines(evidence), _films(evidence)
     some = next(iter(films.values()), None)
     return _compose(
         evidence,
@@ -66,7 +60,7 @@ def draw_out_of_domain(evidence: Evidence, formats: Collection[str]) -> dict[str
     Raises:
         ValueError: for scores or pictures that cannot be believed.
     """
-    lines = scores(evidence)
+    lines = _lines(evidence)
     foreign = [
         str(cell["cell"]) for cell in evidence.expected if cell["dataset"] != cell["trained_on"]
     ]
@@ -103,6 +97,22 @@ def _compose(
         more={} if animation is None else {".gif": animation},
     )
     return compose(evidence, report, formats)
+
+
+def _lines(evidence: Evidence) -> pd.DataFrame:
+    """The scores, a line a cell, all in one unit, as the table states it once.
+
+    Raises:
+        ValueError: for scores that `reports.scores` or `check_units` refuses, or cells whose output units differ.
+    """
+    lines = scores(evidence)
+    check_units(lines)
+    outputs = sorted(set(lines["output"]))
+    if len(outputs) > 1:
+        raise ValueError(
+            f"cells with {' and '.join(outputs)} outputs have losses in different units: draw them apart"
+        )
+    return lines
 
 
 def _films(evidence: Evidence) -> dict[str, Film]:
@@ -203,7 +213,7 @@ def _foreign_gif(lines: pd.DataFrame, films: Mapping[str, Film]) -> bytes:
 
 def _unit(line: Mapping[Hashable, object]) -> str:
     """Of the losses of one cell, empty where it has none."""
-    units = [line.get(f"{name}_unit") for name in (FUTURE, RECONSTRUCTION)]
+    units = [line.get(f"{name}_unit") for name in (FREE, BACKWARDS)]
     return next((unit for unit in units if isinstance(unit, str)), "")
 
 
@@ -217,7 +227,7 @@ def _told(line: Mapping[Hashable, object]) -> str:
     """A model's losses in a few words."""
     told = [
         f"{what} {number(_value(line, metric))}"
-        for what, metric in (("reconstruction", RECONSTRUCTION), ("future", FUTURE))
+        for what, metric in (("reconstruction", BACKWARDS), ("future", FREE))
         if _value(line, metric) is not None
     ]
     return f"loss: {', '.join(told)} {_unit(line)}" if told else "no accepted result yet"
@@ -228,10 +238,10 @@ def _table(evidence: Evidence, lines: pd.DataFrame, *, first: str, sizes: bool) 
     records = lines.to_dict("records")
     unit = next(filter(None, map(_unit, records)), "")
     conditional = bool((lines["predict_future"] == "conditional").any())
-    metrics = {RECONSTRUCTION: "reconstruction", FUTURE: "future"}
+    metrics = {BACKWARDS: "reconstruction", FREE: "future"}
     metrics |= {FORCED: "future, teacher-forced"} if conditional else {}
-    bounded = LEAST in lines and bool(lines[LEAST].notna().any())
-    metrics |= {LEAST: "least possible"} if bounded else {}
+    bounded = FLOOR in lines and bool(lines[FLOOR].notna().any())
+    metrics |= {FLOOR: "least possible"} if bounded else {}
     kept = {"layers": "layers", "units": "units"} if sizes else {"dataset": "data"}
     some = evidence.expected[0]
     said = f" (in {unit})" if unit else ""  # once, or the table is wider than a page

@@ -205,7 +205,7 @@ def _table4() -> tuple[Published, ...]:
 
 
 def _mnist_records() -> tuple[Published, ...]:
-    """Later results on the same Moving MNIST test file, cross entropy in nats per frame."""
+    """Later results on Moving MNIST, cross entropy in nats per frame; FC-LSTM is a later version of the paper's own model."""
     lines = (
         ("FC-LSTM", 483.2, "Shi et al. 2015 (ConvLSTM)"),
         ("ConvLSTM", 367.1, "Shi et al. 2015 (ConvLSTM)"),

@@ -19,10 +19,12 @@ from tasks.keyed import KEYED_UNLESS_DEFAULT, UNKEYED
 if TYPE_CHECKING:
     from tasks.task import Task
 
-__all__ = ["KEYED_UNLESS_DEFAULT", "SHORT", "UNKEYED", "Cell", "canonical"]
+__all__ = ["KEYED_UNLESS_DEFAULT", "SEEDS", "SHORT", "UNKEYED", "Cell", "canonical"]
 
 SHORT = 16
 """Hex digits of a key in folder names and messages: 64 bits, no clash among millions of cells."""
+SEEDS = range(2**32)
+"""What a seed may be: every generator takes these, and none of them drops a bit."""
 
 
 def canonical(value: Any) -> Any:
@@ -76,7 +78,7 @@ class Cell:
     """A task with every value fixed, a seed, and the cells it needs (as values, not names).
 
     Raises:
-        ValueError: when the task cannot use what `needs` holds, or a value has no identity.
+        ValueError: when the seed is not one of `SEEDS`, the task cannot use what `needs` holds, or a value has no identity.
     """
 
     task: "Task"
@@ -87,6 +89,8 @@ class Cell:
     key: str = field(init=False, repr=False, metadata=UNKEYED)
 
     def __post_init__(self) -> None:
+        if self.seed not in SEEDS:
+            raise ValueError(f"seed={self.seed}: a seed is a whole number from 0 to {SEEDS[-1]:,}")
         self.task.check(self.needs)
         text = json.dumps(
             self.description(), sort_keys=True, separators=(",", ":"), allow_nan=False

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from tasks.cell import SHORT, UNKEYED, Cell, canonical
-from tasks.data.dataset import SaysWhatItIsTestedOn, Unlabelled
+from tasks.data.dataset import Unlabelled
 from tasks.pretrain import Pretrain
 from tasks.schedule import Schedule
 from tasks.task import Metric, Needed, Predictions, Score, Shard, Value
@@ -89,14 +89,13 @@ class Evaluate:
 
     def values(self) -> dict[str, Value]:
         """The values that tell this task from others, flat: the model's, and what it is shown."""
-        data = self.dataset
-        own = f"what {data.name} holds out"
         return {
             **self.trained.values(),
-            "dataset": data.name,
+            "dataset": self.dataset.name,
             "trained_on": self.trained.dataset.name,
             "trained_cell": self.trained_cell,
-            "tested_on": data.tested_on if isinstance(data, SaysWhatItIsTestedOn) else own,
+            "tested_on": f"what {self.dataset.name} holds out",
+            **self.dataset.details,  # which may say it better
             "test_sequences": self.test_sequences,
         }
 

@@ -136,6 +136,7 @@ class Pretrain:
         """The values that tell this task from others, flat."""
         return {
             "dataset": self.dataset.name,
+            **self.dataset.details,
             "model": self.title,
             "encoder": self.encoder.title,
             "units": self.encoder.units,
@@ -147,6 +148,7 @@ class Pretrain:
             "steps": self.schedule.steps,
             "batch_size": self.schedule.batch_size,
             "learning_rate": self.schedule.learning_rate,
+            "schedule": self.schedule.title,
             "frame_size": self.dataset.frame_size,
             "output": self.dataset.output,
             "test_sequences": self.test_sequences,

@@ -82,6 +82,22 @@ class Schedule:
                 "clamp; choose sgd or leave clip_velocity out"
             )
 
+    @property
+    def title(self) -> str:
+        """The optimiser and its rates in words."""
+        if self.optimizer == "adamw":
+            name = "AdamW"
+        else:
+            name = f"gradient descent with momentum {self.momentum:g}"
+        if self.clip_velocity is not None:
+            name += f" and steps of at most {self.clip_velocity:g}"
+        rate = (
+            f"{name}, learning rate {'up to ' if self.warmup_steps else ''}{self.learning_rate:g}"
+        )
+        if isinstance(self.decay, Staircase):
+            return f"{rate}, times {self.decay.factor:g} every {self.decay.every:,} steps"
+        return f"{rate}, {self.decay}"
+
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of step `step` (counted from 0)."""
         if step < self.warmup_steps:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
@@ -92,6 +92,10 @@ class Unlabelled(Protocol):
     def output(self) -> Literal["logistic", "linear"]:
         """The decoders' output units: logistic for frames in [0, 1], linear for anything else."""
 
+    @property
+    def details(self) -> Mapping[str, str | int]:
+        """What tells it from others of its name; columns of reports and params of MLflow."""
+
     def unlabelled(self, seed: int, indices: Sequence[int], num_frames: int) -> np.ndarray:
         """Sequences to train on by index, float32 (T, B, frame_size): a pure function of (seed, index)."""
 
@@ -107,15 +111,6 @@ class DrawnOnDevice(Protocol):
         self, device: str, seed: int, indices: Sequence[int], num_frames: int
     ) -> torch.Tensor:
         """What `unlabelled` gives, as a tensor on a device of torch's."""
-
-
-@runtime_checkable
-class SaysWhatItIsTestedOn(Protocol):
-    """Unlabelled sequences whose held-out ones may be of one origin or another, and which say of which."""
-
-    @property
-    def tested_on(self) -> str:
-        """What `evaluation` gives, as a noun."""
 
 
 class Dataset(Labelled, Unlabelled, Protocol):

@@ -17,8 +17,9 @@ import functools
 import hashlib
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -216,6 +217,7 @@ class Digits:
     frame_size: ClassVar[int] = FRAME_SIDE * FRAME_SIDE
     output: ClassVar[Literal["logistic", "linear"]] = "logistic"
     notes: ClassVar[tuple[str, ...]] = ()
+    details: ClassVar[Mapping[str, str | int]] = MappingProxyType({})
 
     def train(self, split: int) -> tuple[Video, ...]:
         """The training list of a split."""

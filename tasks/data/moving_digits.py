@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -61,11 +61,12 @@ class MovingDigits:
     @property
     def name(self) -> str:
         """What reports call it: "mnist" for Moving MNIST itself, so that the paper's numbers stand beside it."""
-        if self.is_mnist and (self.rules.num_digits, self.rules.canvas) == (2, 64):
+        if self.is_mnist and self.rules == Rules(num_digits=2, canvas=64, speed="fixed"):
             return "mnist"
+        speed = "" if self.rules.speed == "fixed" else f"_{self.rules.speed}"
         digits = "" if self.rules.num_digits == 2 else f"_{self.rules.num_digits}"
         canvas = "" if self.rules.canvas == usual_canvas(self.glyphs) else f"_{self.rules.canvas}px"
-        return f"moving_{self.glyphs.name}{digits}{canvas}"
+        return f"moving_{self.glyphs.name}{digits}{canvas}{speed}"
 
     @property
     def is_mnist(self) -> bool:
@@ -97,18 +98,24 @@ class MovingDigits:
             if self.rules.speed == "fixed"
             else f"uniform in {low:.1f} to {high:.1f} pixels a frame (the paper gives no range)"
         )
-        other = "" if self.test_file else ", not on the official test file"
+        tested = (
+            f"Tested on the official file {TEST_FILE} (sha256 {self.test_file.sha256[:12]})."
+            if self.test_file
+            else f"Tested on sequences drawn from {self.glyphs.num_test:,} test glyphs by a fixed seed, not on the official test file."
+        )
         return (
             f"{self.name}: {self.rules.num_digits} {what} of {side} x {side} pixels in frames of {canvas} x {canvas}; speed {speed}.",
-            f"{self.name}: Tested on {self.tested_on}{other}.",
+            f"{self.name}: {tested}",
         )
 
     @property
-    def tested_on(self) -> str:
-        """Which test sequences they are: those of the official file, or drawn."""
-        if self.test_file:
-            return f"the official file {TEST_FILE} (sha256 {self.test_file.sha256[:12]})"
-        return f"sequences drawn from {self.glyphs.num_test:,} test glyphs by a fixed seed"
+    def details(self) -> Mapping[str, str | int]:
+        """How digits move, and what is tested on."""
+        return {
+            "num_digits": self.rules.num_digits,
+            "speed": self.rules.speed,
+            "tested_on": "the official file" if self.test_file else "drawn sequences",
+        }
 
     def unlabelled_on(
         self, device: str, seed: int, indices: Sequence[int], num_frames: int
@@ -188,10 +195,15 @@ def moving_digits(
     found = find_glyphs(glyphs)
     rules = Rules(num_digits=num_digits, canvas=canvas or usual_canvas(found), speed=speed)
     made = MovingDigits(glyphs=found, rules=rules)
+    if found.name == "mnist" and not made.is_mnist:
+        raise ValueError(
+            f"the images in {found.folder} are not MNIST's: get those with `harness data fetch mnist --again`, or give the folder "
+            "another name if these are meant"
+        )
     if test_set == "generated":
         return made
     path = found.folder / TEST_FILE if found.folder else None
-    fits = made.name == "mnist" and speed == "fixed"
+    fits = made.name == "mnist"
     if path is None or not fits or not path.exists():
         if test_set == "official":
             why = (

@@ -8,7 +8,7 @@ not. Shapes: T frames of a window, B windows, D numbers of a patch, K tracks of 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -89,6 +89,11 @@ class Patches:
         if index.partial:
             made.append(f"{self.set_name} is not whole: some of its official videos are not there.")
         return tuple(made)
+
+    @property
+    def details(self) -> Mapping[str, str | int]:
+        """Which patches."""
+        return {"colour": self.colour, "side": self.side, "per_video": self.per_video}
 
     @property
     def scale(self) -> float:

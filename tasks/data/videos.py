@@ -82,6 +82,11 @@ class VideoPercepts:
             made.append(f"{self.set_name} is not whole: some of its official videos are not there.")
         return tuple(made)
 
+    @property
+    def details(self) -> Mapping[str, str | int]:
+        """The store of percepts."""
+        return {"percepts": self.place}
+
     def train(self, split: int) -> tuple[Video, ...]:
         """The training list of a split.
 

@@ -32,6 +32,12 @@ def test_the_default_is_the_papers_figure() -> None:
     assert random == replace(trained, weights="random")
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range_is_refused_before_anything_is_run(seed: int) -> None:
+    with pytest.raises(ValueError, match=rf"seed={seed}: a seed is a whole number from 0 to"):
+        fig7(seed=seed)
+
+
 def test_what_is_only_watched_otherwise_is_trained_once() -> None:
     base = fig7().cells[0]
     for knobs in (

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -16,6 +17,7 @@ from reports.published import COMPOSITE, COMPOSITE_CONDITIONAL
 from tasks.data.dataset import Unlabelled
 from tasks.data.digits import Digits
 from tasks.data.moving_digits import TestFile, moving_digits
+from tasks.data.patches import Patches
 
 SIZES = sized("demo")
 DATA = moving_digits()
@@ -90,6 +92,35 @@ def test_the_larger_model_is_larger(patches: Unlabelled) -> None:
 def test_other_data_than_the_papers_are_said_to_be_that(patches: Unlabelled) -> None:
     for made in (fig5(), fig6(), fig8()):
         assert sum("these are other data" in note for note in made.notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("colour", "side", "said"),
+    [
+        ("gray", 32, None),
+        ("rgb", 24, "these are 24 x 24 in colour, and losses are sums over 1,728 numbers."),
+        ("rgb", 32, "these are 32 x 32 in colour, and losses are sums over 3,072 numbers."),
+        ("gray", 24, "these are 24 x 24 in gray, and losses are sums over 576 numbers."),
+    ],
+)
+def test_patches_of_the_papers_videos_are_the_papers_in_its_size_and_gray_alone(
+    monkeypatch: pytest.MonkeyPatch, colour: Literal["gray", "rgb"], side: int, said: str | None
+) -> None:
+    class Cut(Patches):
+        notes = ()  # the real ones are read from an index
+
+    found = Cut(
+        set_name="ucf101", index="i", patches="p", colour=colour, side=side, per_video=1, place="x"
+    )
+    monkeypatch.setattr(fig6_module, "find_patches", lambda name, scale: found)
+    notes = fig6(patches="ucf101").notes
+    if said is None:
+        assert notes == ()
+    else:
+        (note,) = notes
+        assert note.startswith("The paper's figure is of 32 x 32 patches of UCF-101")
+        assert "does not say whether gray" in note
+        assert note.endswith(said)
 
 
 def test_knobs_reach_the_models_and_the_pictures() -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -169,3 +170,20 @@ def test_knobs_of_the_paper_and_its_parts_import_nothing_heavy_and_its_cells_no_
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.splitlines() == ["[]", "[]"]
+
+
+def test_at_the_papers_scale_fig12_waits_for_videos() -> None:
+    """On the built-in digits it would cost thousands of hours and show nothing of the paper's."""
+    built_in = {"scale": "paper", "glyphs": "digits", "patches": "panned_photos"}
+    assert "fig12" not in paper(**built_in).parts  # type: ignore[arg-type]
+    assert "fig12" in paper(**built_in, parts={"fig12": {"dataset": ("digits",)}}).parts  # type: ignore[arg-type]
+    assert list(paper(scale="paper", only=("fig12",)).parts) == ["fig12"]
+    assert "fig12" in paper().parts
+
+
+def test_a_refusal_says_how_to_do_without_that_artefact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match=r"without fig6: --set only=table2,fig5,fig7"):
+        paper(scale="paper", glyphs="digits", parts={"table2": {"patches": "panned_photos"}})

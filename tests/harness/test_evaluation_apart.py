@@ -30,7 +30,7 @@ def test_more_test_sequences_train_nothing(tmp_path: Path) -> None:
         cell: body["attempt"] for cell, body in before.items()
     }
     assert (
-        "by a fixed seed, the first 5."
+        "Tested on drawn sequences, the first 5."
         in (tmp_path / "reports" / "table2" / "table2.md").read_text()
     )
     for body in added:

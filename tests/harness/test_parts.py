@@ -195,8 +195,26 @@ def test_a_report_of_some_formats_is_not_taken_for_the_whole(mine: Path) -> None
     experiment = find(TOYS).experiment(settings)
     made = plan.make(experiment, place)
     assert publish.is_current("both", experiment, made, place, settings)
+    shutil.rmtree(folder(mine))
     publish.draw("both", experiment, made, place, settings, ("csv",))
     assert not publish.is_current("both", experiment, made, place, settings)
+    # What was drawn from the same results stays, and counts.
+    rest = tuple(form for form in publish.FORMATS if form != "csv")
+    publish.draw("both", experiment, made, place, settings, rest)
+    assert publish.is_current("both", experiment, made, place, settings)
+    assert (folder(mine) / "fig1" / "fig1.csv").exists()
+
+
+def test_nothing_that_was_drawn_from_other_results_stays_beside_a_report(mine: Path) -> None:
+    place, settings = Workdir(mine), ("table2.steps=2",)
+    experiment = find(TOYS).experiment(settings)
+    publish.draw("both", experiment, plan.make(experiment, place), place, settings)
+    before = set(publish.written_files("both", experiment, place))
+    other_settings = ("table2.steps=3",)
+    other = find(TOYS).experiment(other_settings)
+    publish.draw("both", other, plan.make(other, place), place, other_settings, ("md",))
+    after = set(publish.written_files("both", other, place))
+    assert after == {file for file in before if file.endswith(".md")} < before
 
 
 def test_another_name_in_one_artefact_makes_the_report_stale(mine: Path) -> None:

@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from PIL import Image
 from safetensors.numpy import save_file
 
-from reports.activity_panels import PANELS, activity_figure, strip_steps
+from reports.activity_panels import activity_figure, strip_steps
 from reports.evidence import Evidence, Value
 from reports.fig7 import KEPT, MEASURES, _watched, draw
 from reports.style import paper_style
@@ -28,6 +28,17 @@ LABELS = {
     "trained": "Trained Future Predictor",
     "random": "Randomly Initialized Future Predictor",
 }
+PATTERNS = (  # in the paper's order: what a run keeps, and what stands above it
+    ("input", "input"),
+    ("input_gate", "input gate"),
+    ("forget_gate", "forget gate"),
+    ("output_gate", "output gate"),
+    ("cell", "cell"),
+    ("output", "output"),
+)
+GATES = ("input_gate", "forget_gate", "output_gate")
+SKEWED = np.array([0.5, 0.5, 0.5, 0.5, 3.0])
+"""Of the sequences at one step: the mean is 1, the median is not."""
 UNITS_OF = {"persistence": "ratio", "moving_units": "%", "period": "steps", "period_share": "%"}
 
 
@@ -53,8 +64,9 @@ def kept_by_hand(folder: Path, weights: str) -> Path:
     fade = 1 if weights == "trained" else np.exp(-steps)[:, None]
     wave = np.sin(steps[:, None] / 3 + np.arange(UNITS)) * fade
     panels = {
-        name: (wave if kind == "diverging" else (wave + 1) / 2).astype(np.float16)
-        for name, _, kind in PANELS
+        # No two arrays are alike, so none can stand in another's place.
+        name: (((wave + 1) / 2 if name in GATES else wave) * (1 - place / 16)).astype(np.float16)
+        for place, (name, _) in enumerate(PATTERNS)
     }
     frames = np.random.default_rng(0).integers(0, 255, (2 * STEPS + 3, SIDE, SIDE), dtype=np.uint8)
     arrays = {
@@ -69,8 +81,8 @@ def kept_by_hand(folder: Path, weights: str) -> Path:
     for step in steps:
         if step > 1:
             decay = 1.0 if weights == "trained" else np.exp(-float(step))
-            table[f"change_{step:03d}"] = np.full(SEQUENCES, 0.1 * decay)
-        table[f"future_loss_{step:03d}"] = 100.0 + step + np.arange(SEQUENCES)
+            table[f"change_{step:03d}"] = 0.1 * decay * SKEWED
+        table[f"future_loss_{step:03d}"] = 100.0 + step + 2 * SKEWED
     pd.DataFrame(table).to_parquet(folder / "predictions.parquet")
     return folder
 
@@ -206,8 +218,10 @@ def test_every_steps_numbers_are_there_however_small(files: dict[str, bytes]) ->
     random = table[table["method"] == LABELS["random"]].set_index("step")
     assert np.isnan(random["change"][1])
     assert random["change"][40] == pytest.approx(0.1 * np.exp(-40), rel=1e-4)
+    sd = np.std(SKEWED, ddof=1)
+    assert random["change_sd"][40] == pytest.approx(0.1 * np.exp(-40) * sd, rel=1e-4)
     assert random["loss"][7] == pytest.approx(107 + 2)
-    assert random["loss_sd"][7] == pytest.approx(np.std(np.arange(SEQUENCES), ddof=1), rel=1e-4)
+    assert random["loss_sd"][7] == pytest.approx(2 * sd, rel=1e-4)
 
 
 def watched(evidence: Evidence) -> list:
@@ -218,18 +232,19 @@ def test_the_panels_show_the_arrays_on_common_scales(evidence: Evidence) -> None
     with paper_style():
         figure = activity_figure(watched(evidence))
     *others, left, right, strip = figure.axes
-    images = [axes.images[0] for axes in others if axes.images]
-    assert len(images) == 2 * len(PANELS)
+    panels = [axes for axes in others if axes.images]
+    images = [axes.images[0] for axes in panels]
+    assert [axes.get_title() for axes in panels] == 2 * [heading for _, heading in PATTERNS]
     for row, (_, each) in enumerate(watched(evidence)):
-        for column, (name, _, kind) in enumerate(PANELS):
-            image = images[row * len(PANELS) + column]
+        for column, (name, _) in enumerate(PATTERNS):
+            image = images[row * len(PATTERNS) + column]
             assert np.array_equal(image.get_array(), each.arrays[name].astype(float).T)
             limits = image.get_clim()
             if name == "cell":
                 assert limits[0] == -limits[1]
                 assert limits == images[column].get_clim()  # one scale for both predictors
             else:
-                assert limits == ((0, 1) if kind == "gate" else (-1, 1))
+                assert limits == ((0, 1) if name in GATES else (-1, 1))
     assert left.get_yscale() == "log"
     assert left.lines[0].get_ydata()[1:] == pytest.approx(0.1)
     assert list(right.lines[0].get_ydata()) == [102.0 + step for step in range(1, STEPS + 1)]
@@ -285,7 +300,7 @@ def test_a_run_that_is_missing_is_shown_as_that(evidence: Evidence, weights: str
     with paper_style():
         figure = activity_figure(watched(partial))
     told = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert told.count("no finished\nrun yet") == len(PANELS)
+    assert told.count("no finished\nrun yet") == len(PATTERNS)
 
 
 def test_without_any_run_there_is_no_figure(evidence: Evidence) -> None:

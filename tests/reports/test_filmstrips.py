@@ -56,7 +56,7 @@ def make(tmp_path: Path) -> Make:
             cell: dict[str, Value] = {
                 "cell": f"{place:016d}", "method": name, "dataset": dataset, "trained_on": "digits",
                 "layers": place + 1, "units": 1024, "predict_future": "conditional" if conditional else "unconditioned",
-                "side": SIDE, "channels": channels, "input_frames": READ, "future_frames": AHEAD, "test_sequences": 1234,
+                "output": output, "side": SIDE, "channels": channels, "input_frames": READ, "future_frames": AHEAD, "test_sequences": 1234,
             }  # fmt: skip
             expected.append(cell)
             if name in holes:
@@ -310,6 +310,31 @@ def test_linear_outputs_have_their_unit_and_no_least_loss(make: Make) -> None:
     assert "Losses (in squared loss/frame) are means" in text
     assert "nats" not in text
     assert "least possible" not in text.lower()
+
+
+@pytest.mark.parametrize("draw", [draw_models, draw_out_of_domain])
+def test_losses_in_different_units_are_refused(
+    make: Make, draw: Callable[..., dict[str, bytes]]
+) -> None:
+    evidence = make()
+    first, *others = evidence.rows
+    wrong = replace(evidence, rows=({**first, "unit": "bits/frame"}, *others))
+    with pytest.raises(
+        ValueError, match="is in bits/frame, and logistic outputs are scored in nats/frame"
+    ):
+        draw(wrong, ["md"])
+
+    def linear(line: dict[str, Value]) -> dict[str, Value]:
+        mine = {**line, "output": "linear"} if line["method"] == "B Model" else line
+        return {**mine, "unit": "squared loss/frame"} if mine != line and "unit" in line else mine
+
+    mixed = replace(
+        evidence,
+        expected=tuple(map(linear, evidence.expected)),
+        rows=tuple(map(linear, evidence.rows)),
+    )
+    with pytest.raises(ValueError, match=r"linear and logistic outputs .* different units"):
+        draw(mixed, ["md"])
 
 
 def test_a_missing_model_is_shown_as_missing(make: Make) -> None:

@@ -15,6 +15,7 @@ from tasks.pretrain import Pretrain
 from tasks.schedule import Schedule
 from tasks.single_frame import SingleFrame
 from tasks.subset import Subset
+from tasks.task import Shard
 
 SCHEDULE = Schedule(steps=10, batch_size=4, learning_rate=1e-3)
 ENCODER = LSTM(units=8, layers=1)
@@ -91,6 +92,21 @@ def test_seed_and_needs_alter_the_key_and_the_label_does_not() -> None:
     assert Cell(task=FEWSHOT, seed=1).key != cell.key
     assert Cell(task=FEWSHOT, needs=(Cell(task=PRETRAIN),)).key != cell.key
     assert Cell(task=FEWSHOT, label="another name") == cell
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**30])
+def test_a_seed_that_generators_cannot_take_is_refused(seed: int) -> None:
+    sentence = rf"^seed={seed}: a seed is a whole number from 0 to 4,294,967,295$"
+    with pytest.raises(ValueError, match=sentence):
+        Cell(task=PRETRAIN, seed=seed)
+
+
+def test_the_first_and_the_last_seed_make_a_model_and_a_batch() -> None:
+    for seed in (0, 2**32 - 1):
+        cell = Cell(task=PRETRAIN, seed=seed)
+        assert sum(each.numel() for each in cell.task.build(cell.seed, ()).parameters()) > 0
+        batch = cell.task.batch(cell.seed, 0, Shard())
+        assert batch.frames_TBD.shape[1] == SCHEDULE.batch_size
 
 
 def test_a_change_in_a_needed_cell_alters_the_key() -> None:

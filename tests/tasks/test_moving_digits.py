@@ -73,9 +73,10 @@ def test_a_sequence_is_a_function_of_seed_and_index() -> None:
         ({}, "moving_digits"),
         ({"num_digits": 3}, "moving_digits_3"),
         ({"canvas": 40}, "moving_digits_40px"),
+        ({"speed": "uniform"}, "moving_digits_uniform"),
     ],
 )
-def test_names_tell_sets_apart(changes: dict[str, int], name: str) -> None:
+def test_names_tell_sets_apart(changes: dict[str, object], name: str) -> None:
     assert moving_digits(**changes).name == name  # type: ignore[arg-type]
 
 
@@ -83,6 +84,14 @@ def test_only_mnist_itself_is_called_mnist(mnist: Path) -> None:
     assert moving_digits(str(mnist)).name == "mnist"
     assert moving_digits(str(mnist), num_digits=1).name == "moving_runes_1"
     assert moving_digits(str(mnist), canvas=96).name == "moving_runes_96px"
+    assert moving_digits(str(mnist), speed="uniform").name == "moving_runes_uniform"
+
+
+def test_other_pixels_under_the_name_mnist_are_refused(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, RUNES[:3], RUNES[3:])
+    named = folder.rename(tmp_path / "mnist")
+    with pytest.raises(ValueError, match="are not MNIST's: get those with `harness data fetch"):
+        moving_digits(str(named))
 
 
 def test_real_mnist_is_known_by_its_pixels() -> None:

@@ -22,7 +22,7 @@ from tasks.pretrain import (
     at_frame,
 )
 from tasks.schedule import Schedule
-from tasks.task import Predictions
+from tasks.task import Predictions, Shard
 
 DIGITS = Pretrain(
     dataset=moving_digits(),
@@ -45,6 +45,7 @@ class Waves:
     frame_size: ClassVar[int] = 6
     output: ClassVar[Literal["linear"]] = "linear"
     notes: ClassVar[tuple[str, ...]] = ()
+    details: ClassVar[dict[str, str | int]] = {}
 
     def unlabelled(self, seed: int, indices: range, num_frames: int) -> NDArray[np.float32]:
         phase_TBD = (
@@ -82,6 +83,29 @@ def made(task: Pretrain, seed: int = 0) -> EncoderDecoder:
     model = task.build(seed, ())
     assert isinstance(model, EncoderDecoder)
     return model
+
+
+def trained(task: Pretrain) -> EncoderDecoder:
+    """A model with large parameters: every frame that it decodes is another, and depends on all that it is fed."""
+    model, draws = made(task), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(generator=draws)
+    return model.eval()
+
+
+def losses(
+    task: Pretrain, raw_FBD: Tensor | None, z_FBD: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Of every frame, (F, B), in float64: cross entropy of logits, or half the squared distance."""
+    assert raw_FBD is not None
+    y_FBD = raw_FBD.detach().double().numpy()
+    if task.dataset.output == "linear":
+        each_FBD = 0.5 * (y_FBD - z_FBD) ** 2
+    else:
+        p_FBD = 1 / (1 + np.exp(-y_FBD))
+        each_FBD = -(z_FBD * np.log(p_FBD) + (1 - z_FBD) * np.log(1 - p_FBD))
+    return np.asarray(each_FBD.sum(axis=2))
 
 
 class Oracle(nn.Module):
@@ -203,6 +227,91 @@ def test_a_conditional_model_is_shown_nothing_at_its_first_frame_only(task: Pret
             np.testing.assert_allclose(free, forced, rtol=1e-5)
         else:
             assert not np.isclose(free, forced, rtol=1e-5).any()
+
+
+@pytest.mark.parametrize("task", [DIGITS, WAVES], ids=["digits", "waves"])
+def test_each_loss_of_a_conditional_model_is_of_the_decoding_that_it_names(task: Pretrain) -> None:
+    task = replace(task, predict_future="conditional")
+    model = trained(task)
+    frames_TBD, future_FBD = task.evaluation(range(task.test_sequences))
+    with torch.no_grad():
+        free = model(frames_TBD, future_steps=len(future_FBD), teacher_forced=False)
+        forced = model(frames_TBD, future_FBD, teacher_forced=True)
+    z_FBD, table = truth(task.dataset), predicted(task, model)
+    expected = {
+        "future_loss": losses(task, free.future_TBD, z_FBD),
+        "future_loss_teacher_forced": losses(task, forced.future_TBD, z_FBD),
+    }
+    free_B, forced_B = (loss_FB.mean(axis=0) for loss_FB in expected.values())
+    assert np.abs(forced_B / free_B - 1).max() > 1e-3  # a hundred times what is allowed below
+    for name, loss_FB in expected.items():
+        np.testing.assert_allclose(table[name], loss_FB.mean(axis=0), rtol=1e-5)
+        for frame in range(1, 5):
+            np.testing.assert_allclose(table[f"{name}_00{frame}"], loss_FB[frame - 1], rtol=1e-5)
+        assert scored(task, model)[name] == pytest.approx(loss_FB.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("reconstruct", ["unconditioned", "conditional"])
+@pytest.mark.parametrize("task", [DIGITS, WAVES], ids=["digits", "waves"])
+def test_a_reconstruction_is_compared_with_the_input_backwards(
+    task: Pretrain, reconstruct: Decoder
+) -> None:
+    task = replace(task, reconstruct=reconstruct)
+    model = trained(task)
+    frames_TBD, _ = task.evaluation(range(task.test_sequences))
+    with torch.no_grad():
+        raw_TBD = model(frames_TBD, future_steps=4, teacher_forced=False).reconstruction_TBD
+    v1_TBD, v2_TBD, v3_TBD = frames_TBD.double().numpy()
+    backwards_TB = losses(task, raw_TBD, np.stack([v3_TBD, v2_TBD, v1_TBD]))
+    forwards_TB = losses(task, raw_TBD, np.stack([v1_TBD, v2_TBD, v3_TBD]))
+    apart_B = np.abs(forwards_TB.mean(axis=0) / backwards_TB.mean(axis=0) - 1)
+    assert apart_B.max() > 1e-3  # a hundred times what is allowed below
+    found_B = predicted(task, model)["reconstruction_loss"]
+    np.testing.assert_allclose(found_B, backwards_TB.mean(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "decoders",
+    [
+        ("conditional", "conditional"),
+        ("unconditioned", "conditional"),
+        ("unconditioned", "unconditioned"),
+        ("none", "conditional"),
+        ("unconditioned", "none"),
+    ],
+    ids="-".join,
+)
+@pytest.mark.parametrize("task", [DIGITS, WAVES], ids=["digits", "waves"])
+def test_the_loss_of_training_is_both_terms_teacher_forced_over_the_global_batch(
+    task: Pretrain, decoders: tuple[Decoder, Decoder]
+) -> None:
+    task = replace(task, reconstruct=decoders[0], predict_future=decoders[1])
+    model = trained(task)
+    whole = task.batch(0, 0, Shard())
+
+    def by_hand(frames_TBD: Tensor, future_FBD: Tensor, *, forced: bool, order: int = -1) -> float:
+        with torch.no_grad():
+            decoded = model(frames_TBD, future_FBD, teacher_forced=forced)
+        total = 0.0
+        for raw_TBD, truth_TBD in (
+            (decoded.reconstruction_TBD, frames_TBD.double().numpy()[::order]),
+            (decoded.future_TBD, future_FBD.double().numpy()),
+        ):
+            if raw_TBD is not None:
+                total += losses(task, raw_TBD, truth_TBD).sum()
+        return total / 2  # DIGITS and WAVES have two sequences a step
+
+    expected = by_hand(*whole, forced=True)
+    assert task.loss(model, whole).item() == pytest.approx(expected, rel=1e-5)
+    if "conditional" in decoders:
+        assert expected != pytest.approx(by_hand(*whole, forced=False), rel=3e-5)
+    if decoders[0] != "none":
+        assert expected != pytest.approx(by_hand(*whole, forced=True, order=1), rel=3e-5)
+    # One of two ranks has one sequence, and divides by two as well: the gradients of ranks are added.
+    first, second = (task.batch(0, 0, Shard(rank=rank, num_ranks=2)) for rank in (0, 1))
+    assert len(first.frames_TBD[0]) == 1
+    found = task.loss(model, first).item() + task.loss(model, second).item()
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_linear_outputs_score_half_the_squared_distance() -> None:

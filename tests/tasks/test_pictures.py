@@ -37,6 +37,7 @@ class Noise:
 
     version: ClassVar[int] = 1
     notes: ClassVar[tuple[str, ...]] = ()
+    details: ClassVar[dict[str, str | int]] = {}
     stream: ClassVar[str] = "patches"
     name: str = "noise"
     output: Literal["logistic", "linear"] = "linear"
@@ -114,6 +115,24 @@ def test_a_conditional_predictor_is_fed_its_own_outputs(tmp_path: Path) -> None:
         forced = model(truth_TBD[:4], truth_TBD[4:], teacher_forced=True).future_TBD.sigmoid()
     torch.testing.assert_close(kept["prediction_FBD"].float(), free, atol=5e-4, rtol=0)
     assert (free - forced).abs().max() > 5e-3
+
+
+def test_the_loss_of_the_pictures_that_are_kept_is_the_free_running_one(tmp_path: Path) -> None:
+    conditional = Cell(task=replace(TRAINED, predict_future="conditional"))
+    cell = pictured(conditional, label="x", show=5)
+    model, kept = shown(cell, tmp_path)
+    p_FBD = kept["prediction_FBD"].double().numpy()
+    z_FBD = DIGITS.evaluation(range(5), 7)[4:].astype(np.float64)
+    loss_FB = -(z_FBD * np.log(p_FBD) + (1 - z_FBD) * np.log(1 - p_FBD)).sum(axis=2)
+    table = predictions(cell.task, model)
+    free_FB, forced_FB = (
+        np.stack([table[f"{name}_{frame:03d}"] for frame in (1, 2, 3)])
+        for name in ("future_loss", "future_loss_teacher_forced")
+    )
+    # float16 keeps eleven binary digits of a probability.
+    np.testing.assert_allclose(loss_FB, free_FB, rtol=5e-4)
+    np.testing.assert_allclose(loss_FB.mean(axis=0), table["future_loss"], rtol=5e-4)
+    assert np.abs(forced_FB / loss_FB - 1).max() > 1e-3
 
 
 def test_scores_are_those_that_pretraining_gave(tmp_path: Path) -> None:

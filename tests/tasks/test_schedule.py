@@ -52,3 +52,22 @@ def test_a_bound_on_the_velocity_is_in_a_key_only_where_there_is_one() -> None:
         "factor": 0.5,
         "every": 3,
     }
+
+
+def test_a_schedule_is_told_in_words() -> None:
+    modern = Schedule(steps=1000, batch_size=8, learning_rate=2e-3, warmup_steps=100)
+    assert modern.title == "AdamW, learning rate up to 0.002, cosine"
+    authors = Schedule(
+        steps=10,
+        batch_size=80,
+        learning_rate=8e-3,
+        optimizer="sgd",
+        clip_velocity=1e-4,
+        decay=Staircase(factor=0.9, every=10_000),
+    )
+    assert (
+        authors.title
+        == "gradient descent with momentum 0.9 and steps of at most 0.0001, learning rate 0.008, times 0.9 every 10,000 steps"
+    )
+    plain = Schedule(steps=10, batch_size=8, learning_rate=0.1, optimizer="sgd", decay="constant")
+    assert plain.title == "gradient descent with momentum 0.9, learning rate 0.1, constant"
