@@ -19,8 +19,6 @@ from configs.unsupervised import (
     Rate,
     SpeedKnob,
     Steps,
-    TestSequences,
-    TestSetKnob,
     Units,
     digits_model,
     find_digits,
@@ -41,7 +39,6 @@ def fig10(
     scale: ScaleKnob = "demo",
     glyphs: Glyphs = None,
     speed: SpeedKnob = "fixed",
-    test_set: TestSetKnob = "auto",
     layers: Layers = 1,
     units: Units = None,
     steps: Steps = None,
@@ -49,7 +46,6 @@ def fig10(
     rate: Rate = None,
     optimiser: OptimiserKnob = "modern",
     precision: PrecisionKnob = None,
-    test_sequences: TestSequences = None,
 ) -> Experiment:
     """Output features of a Composite Model.
 
@@ -57,7 +53,6 @@ def fig10(
         scale: sizes of all that is not set by itself.
         glyphs: what moves.
         speed: pixels a frame.
-        test_set: what the losses in the report are of.
         layers: of encoder and decoders; the highest is shown, which gives the frames.
         units: of a layer.
         steps: optimiser steps.
@@ -65,14 +60,13 @@ def fig10(
         rate: peak learning rate.
         optimiser: of training.
         precision: of training.
-        test_sequences: held-out sequences that losses are averaged over.
 
     Raises:
         ValueError: for a value outside its range, before anything is run.
     """
-    data = find_digits(glyphs, scale, speed=speed, test_set=test_set)
+    data = find_digits(glyphs, scale, speed=speed, test_set="generated")
     sizes = sized(
-        scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences,
+        scale, units=units, steps=steps, batch=batch, rate=rate,
         optimiser=optimiser, precision=precision,
     )  # fmt: skip
     return Experiment(

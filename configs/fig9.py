@@ -20,8 +20,6 @@ from configs.unsupervised import (
     Rate,
     SpeedKnob,
     Steps,
-    TestSequences,
-    TestSetKnob,
     Units,
     digits_model,
     find_digits,
@@ -42,7 +40,6 @@ def fig9(
     scale: ScaleKnob = "demo",
     glyphs: Glyphs = None,
     speed: SpeedKnob = "fixed",
-    test_set: TestSetKnob = "auto",
     layers: Layers = 1,
     units: Units = None,
     steps: Steps = None,
@@ -50,7 +47,6 @@ def fig9(
     rate: Rate = None,
     optimiser: OptimiserKnob = "modern",
     precision: PrecisionKnob = None,
-    test_sequences: TestSequences = None,
 ) -> Experiment:
     """Input features of a Composite Model.
 
@@ -58,7 +54,6 @@ def fig9(
         scale: sizes of all that is not set by itself.
         glyphs: what moves.
         speed: pixels a frame.
-        test_set: what the losses in the report are of.
         layers: of encoder and decoders; the lowest is shown, which reads the frames.
         units: of a layer.
         steps: optimiser steps.
@@ -66,14 +61,13 @@ def fig9(
         rate: peak learning rate.
         optimiser: of training.
         precision: of training.
-        test_sequences: held-out sequences that losses are averaged over.
 
     Raises:
         ValueError: for a value outside its range, before anything is run.
     """
-    data = find_digits(glyphs, scale, speed=speed, test_set=test_set)
+    data = find_digits(glyphs, scale, speed=speed, test_set="generated")
     sizes = sized(
-        scale, units=units, steps=steps, batch=batch, rate=rate, test_sequences=test_sequences,
+        scale, units=units, steps=steps, batch=batch, rate=rate,
         optimiser=optimiser, precision=precision,
     )  # fmt: skip
     return Experiment(
