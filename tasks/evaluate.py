@@ -31,7 +31,7 @@ class Evaluate:
 
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[Metric, ...]] = Pretrain.metrics
-    parallel: ClassVar[bool] = True
+    parallel: ClassVar[bool] = False
 
     trained: Pretrain
     """How the model was trained: the task of the cell that this one needs."""
