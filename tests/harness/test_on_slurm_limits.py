@@ -21,8 +21,8 @@ def test_a_time_limit_saves_requeues_and_ends_in_the_same_bits(
     words = (
         f"{tmp_path}/mine.py:slow",
         "--set",
-        "steps=2400",
-    )  # 48 s of sleep, and as long again of work: more than the limit lets through
+        "steps=1600",
+    )  # 32 s of sleep, and as long again of work: more than the limit lets through, which asks to leave after 30
     a_minute = cluster_file(tmp_path, time_min=1)
     on_slurm("run", *words, "--cluster", a_minute, "--allow-dirty")
     over = on_slurm.wait_until_over(280, "slow")
