@@ -9,6 +9,7 @@ from harness.plan import Plan
 from harness.workdir import Workdir
 from reports.evidence import Evidence, Value
 from tasks.cell import Cell
+from tasks.subset import Classifies
 
 
 def columns(cell: Cell) -> dict[str, Value]:
@@ -53,6 +54,11 @@ def evidence(
         failed=failed,
         provenance=origin(experiment, plan, settings),
         kept={key: found.folder for key, found in plan.done.items()},
+        classes={
+            cell.task.subset.dataset.name: cell.task.subset.dataset.classes
+            for cell in drawn
+            if isinstance(cell.task, Classifies)
+        },
     )
 
 

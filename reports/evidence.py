@@ -40,7 +40,8 @@ class Evidence:
     Keys: `cell` (its key), `dataset`, `split` (int, the dataset's own), `method` (label), `shots` (labelled videos per
     class as text: "1", "2", ... or "all"), `labels_per_class` (videos; for "all" the mean number of training videos per
     class of that split), `resample` (int, which draw of the labelled subset). `stream` may be there: what was looked at
-    ("rgb", "flow1", "flow10", "rgb+flow", "pixels"), so that only the paper's numbers of the same stream stand beside ours.
+    ("rgb", "flow1", "flow10", "rgb+flow", "pixels"), so that only the paper's numbers of the same stream stand beside ours;
+    and `pool_per_class` (mean number of training videos per class of that split, of which `labels_per_class` were drawn).
     """
 
     rows: tuple[Mapping[str, Value], ...]
@@ -57,6 +58,9 @@ class Evidence:
 
     kept: Mapping[str, Path] = field(default_factory=dict)
     """Cell key to the folder of its accepted run, for reports that show what a run kept: pictures, weights, predictions."""
+
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Dataset to the names of its classes by label, for reports that speak of single classes."""
 
     def __post_init__(self) -> None:
         """Refuse a name that could not be a file name on any system."""

@@ -30,8 +30,8 @@ def join(evidence: Evidence, metric: str) -> pd.DataFrame:
         metric: Name of the metric, for example "video_accuracy".
 
     Returns:
-        Columns `cell`, the six `COORDINATES`, `stream` ("rgb" where a cell says none), `run`, `metric`, `value` and `unit`. `value` and `run` are empty for a
-        cell without this score.
+        Columns `cell`, the six `COORDINATES`, `stream` ("rgb" where a cell says none), `pool_per_class` (empty where a cell
+        says none), `run`, `metric`, `value` and `unit`. `value` and `run` are empty for a cell without this score.
 
     Raises:
         ValueError: If a score cannot be believed: its cell is not expected, it is there twice, it is not a finite
@@ -56,6 +56,7 @@ def join(evidence: Evidence, metric: str) -> pd.DataFrame:
             | {name: cell[name] for name in COORDINATES}
             | {
                 "stream": str(cell.get("stream", "rgb")),
+                "pool_per_class": cell.get("pool_per_class", math.nan),
                 "run": None if row is None else row.get("run"),
                 "metric": metric,
                 "value": math.nan if row is None else _finite(row["value"], key, metric),
@@ -63,9 +64,13 @@ def join(evidence: Evidence, metric: str) -> pd.DataFrame:
             }
         )
     frame = pd.DataFrame.from_records(
-        records, columns=["cell", *COORDINATES, "stream", "run", "metric", "value", "unit"]
+        records,
+        columns=[
+            *("cell", *COORDINATES, "stream", "pool_per_class"),
+            *("run", "metric", "value", "unit"),
+        ],
     )
-    return frame.astype({"labels_per_class": float, "value": float})
+    return frame.astype({"labels_per_class": float, "pool_per_class": float, "value": float})
 
 
 def every_score(evidence: Evidence) -> pd.DataFrame:
@@ -131,7 +136,10 @@ def _checked_cells(evidence: Evidence) -> dict[str, Mapping[str, Value]]:
         if key in cells:
             raise ValueError(f"cell {key} is expected twice; list each cell once")
         # labels_per_class follows from the others, so it does not make two cells different
-        place = tuple(cell[name] for name in COORDINATES if name != "labels_per_class")
+        place = (
+            *(cell[name] for name in COORDINATES if name != "labels_per_class"),
+            cell.get("stream", "rgb"),
+        )
         if place in places:
             raise ValueError(
                 f"cells {places[place]} and {key} both stand at {place}; averaging them would hide a difference, "

@@ -52,6 +52,8 @@ class Table:
     """Target of a LaTeX cross reference, such as "tab:fig12"; empty for none."""
     group_by: int = 0
     """How many leading columns make a group: rows with the same texts there belong together."""
+    rests_on: tuple[tuple[str, ...], ...] = ()
+    """For each row the keys of the cells that its numbers were reduced from; empty where a table does not say."""
 
     def __post_init__(self) -> None:
         """Refuse rows of another width than the heading."""
@@ -60,6 +62,10 @@ class Table:
                 raise ValueError(
                     f"row {place} has {len(row)} cells for {len(self.columns)} columns"
                 )
+        if self.rests_on and len(self.rests_on) != len(self.rows):
+            raise ValueError(
+                f"{len(self.rests_on)} rows say what they rest on, of {len(self.rows)}: all do, or none"
+            )
 
     def begins_group(self, place: int) -> bool:
         """Whether the row at this place has other group texts than the row above it."""

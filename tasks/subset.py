@@ -12,6 +12,7 @@ import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol, runtime_checkable
 
 from tasks.data.dataset import Dataset, Video, check_split
 from tasks.task import Value
@@ -69,6 +70,7 @@ class Subset:
             "split": self.split,
             "shots": "all" if self.shots is None else str(self.shots),
             "labels_per_class": int(per_class) if per_class == int(per_class) else per_class,
+            "pool_per_class": round(len(train) / len(self.dataset.classes), 2),
             "resample": self.resample,
         }
 
@@ -87,6 +89,15 @@ class Subset:
             "sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
         }
         return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """A task whose predictions are classes of the test videos of a labelled subset."""
+
+    @property
+    def subset(self) -> Subset:
+        """What it learns from; its test list is what it is tested on."""
 
 
 @lru_cache(maxsize=256)

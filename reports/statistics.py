@@ -1,0 +1,246 @@
+"""Means, intervals and paired tests: what may be concluded from resampled subsets, and from test videos.
+
+Two questions are kept apart, as their answers rest on different samples:
+
+- *Would another draw of labelled training videos say the same?* Several resamples, each with its own labelled subset, tested
+  on one list: `mean_interval` and `paired_t`. Subsets of one pool overlap, so their results are alike, and the plain t
+  interval is too narrow; both take the overlap and widen it (`widening`).
+- *Would other test videos say the same?* Two methods that answered the same videos: `over_videos`, an exact McNemar test
+  where each video has one answer of each, a randomisation test over videos where it has several, and a paired bootstrap
+  interval either way.
+
+Shapes: J resamples, V test videos.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats  # type: ignore[import-untyped]
+
+CONFIDENCE = 0.95
+"""Of every interval."""
+DRAWS = 10_000
+"""Of a bootstrap, and of a randomisation test: the smallest p it can give is 1 / (DRAWS + 1)."""
+AT_ONCE = 2_000_000
+"""Random numbers held in memory together."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mean:
+    """A mean over resamples; what does not exist (an sd of one number, an interval without an sd) is nan."""
+
+    mean: float
+    sd: float
+    """ddof = 1."""
+    n: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """A paired difference, its interval and its p value (two-sided); nan where there is none."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    n: int
+    """Pairs: resamples, or test videos."""
+    test: str
+    """Which test gave p, as a table says it; empty if none could."""
+
+
+def widening(overlap: float, count: int) -> float:
+    """By what the variance of one resample is multiplied to give that of the mean over `count` of them.
+
+    Nadeau & Bengio (2003, "Inference for the generalization error", sec. 3 and 5): with correlation rho between any two
+    results the variance of their mean is s^2 (1 / J + rho / (1 - rho)), s^2 the sample variance (ddof = 1). They set rho to
+    the share of the data that two resampled test sets have in common in the mean, n_test / (n_test + n_train), so that
+    rho / (1 - rho) = n_test / n_train. Here all resamples are tested on one list, and what two of them share is training
+    videos: rho is the expected share of a subset that another one has, k of K videos a class: rho / (1 - rho) = k / (K - k).
+    It is exact for a result that is a sum over training videos.
+
+    Args:
+        overlap: rho; 0 for independent resamples.
+        count: J.
+
+    Raises:
+        ValueError: for an overlap outside [0, 1), or less than one resample.
+    """
+    if not 0 <= overlap < 1:
+        raise ValueError(
+            f"overlap={overlap}: it is the share of a training subset that another one has, from 0 to below 1"
+        )
+    if count < 1:
+        raise ValueError(f"count={count}: a mean is over at least 1 resample")
+    return 1 / count + overlap / (1 - overlap)
+
+
+def mean_interval(values: Sequence[float], *, overlap: float = 0.0) -> Mean:
+    """Mean, sd and t interval over resamples.
+
+    Args:
+        values: J results, one a resample.
+        overlap: see `widening`.
+
+    Raises:
+        ValueError: when there is no value, or one is not finite.
+    """
+    checked = _checked(values)
+    n, mean = len(checked), float(checked.mean())
+    if n < 2:
+        return Mean(mean=mean, sd=math.nan, n=n, low=math.nan, high=math.nan)
+    sd = float(checked.std(ddof=1))
+    half = _quantile(n) * sd * math.sqrt(widening(overlap, n))
+    return Mean(mean=mean, sd=sd, n=n, low=mean - half, high=mean + half)
+
+
+def paired_t(differences: Sequence[float], *, overlap: float = 0.0) -> Comparison:
+    """Whether a mean paired difference over resamples is 0: Student's t, corrected for overlapping resamples.
+
+    Args:
+        differences: J differences, one a resample.
+        overlap: see `widening`.
+
+    Returns:
+        The comparison; with one resample, or differences that do not vary at all, p is nan.
+
+    Raises:
+        ValueError: when there is no difference, or one is not finite.
+    """
+    found = mean_interval(differences, overlap=overlap)
+    p = math.nan
+    if found.n > 1 and found.sd > 0:
+        t = found.mean / (found.sd * math.sqrt(widening(overlap, found.n)))
+        p = float(2 * stats.t.sf(abs(t), found.n - 1))
+    name = "corrected t" if overlap else "t"
+    return Comparison(
+        difference=found.mean,
+        low=found.low,
+        high=found.high,
+        p=p,
+        n=found.n,
+        test=name if math.isfinite(p) else "",
+    )
+
+
+def over_videos(
+    first: Sequence[Sequence[float]],
+    second: Sequence[Sequence[float]],
+    lists: Sequence[Sequence[str]],
+) -> Comparison:
+    """Whether two methods differ on test videos: `second` minus `first`, mean over the test lists, in percentage points.
+
+    A video may be on several lists (HMDB-51's overlap): all its answers are drawn together, so it counts as one.
+
+    Args:
+        first: for each test list, of each of its videos the share of right answers (1 or 0; in between for several seeds).
+        second: the same of the other method.
+        lists: for each test list, the ids of its videos, in the order of the answers.
+
+    Returns:
+        The comparison with a 95 % percentile bootstrap interval over videos. p is of the exact McNemar test (binomial, two-sided)
+        where every video has one answer of each method, and else of a randomisation test that flips the sign of videos'
+        differences. The same input gives the same numbers: draws are seeded.
+
+    Raises:
+        ValueError: when the lists do not fit each other, a list is empty or names a video twice.
+    """
+    if not lists or len(first) != len(lists) or len(second) != len(lists):
+        raise ValueError(
+            f"{len(first)} and {len(second)} lists of answers for {len(lists)} lists of videos: give as many of each, at least 1"
+        )
+    places: dict[str, int] = {}
+    for ids in lists:
+        for each in ids:
+            places.setdefault(each, len(places))
+    weight_V = np.zeros(len(places))  # of a video in the mean over lists of the lists' means
+    share_V = np.zeros(len(places))  # its part of the difference
+    one_answer = len(lists) == 1
+    for ids, one, other in zip(lists, first, second, strict=True):
+        if not len(ids) == len(one) == len(other) or not len(ids):
+            raise ValueError(
+                f"a test list of {len(ids)} videos has {len(one)} and {len(other)} answers: each of its videos has one of each"
+            )
+        if len(set(ids)) < len(ids):
+            raise ValueError("a test list names a video twice: every video is answered once")
+        at = np.array([places[each] for each in ids])
+        answers = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
+        one_answer &= all(bool(np.isin(each, (0.0, 1.0)).all()) for each in answers)
+        share_V[at] += (answers[1] - answers[0]) / (len(ids) * len(lists))
+        weight_V[at] += 1 / (len(ids) * len(lists))
+    low, high = _bootstrap(share_V, weight_V)
+    if one_answer:
+        better, worse = int((share_V > 0).sum()), int((share_V < 0).sum())
+        p = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
+    else:
+        p = _randomisation(share_V)
+    return Comparison(
+        difference=100 * float(share_V.sum()),
+        low=100 * low,
+        high=100 * high,
+        p=p,
+        n=len(places),
+        test="McNemar" if one_answer else "randomisation over videos",
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment (1979): p values that hold for a whole table at once, in the order given.
+
+    A nan is no test and stays one.
+    """
+    tested = [place for place, p in enumerate(p_values) if not math.isnan(p)]
+    adjusted = [math.nan] * len(p_values)
+    largest = 0.0
+    for rank, place in enumerate(sorted(tested, key=lambda each: p_values[each])):
+        largest = max(largest, min(1.0, (len(tested) - rank) * p_values[place]))
+        adjusted[place] = largest
+    return adjusted
+
+
+def _bootstrap(share_V: np.ndarray, weight_V: np.ndarray) -> tuple[float, float]:
+    """Percentile interval of sum(share) / sum(weight) over videos drawn with replacement."""
+    random = np.random.default_rng(0)
+    found = []
+    rows = max(1, AT_ONCE // len(share_V))
+    for start in range(0, DRAWS, rows):
+        drawn = random.integers(len(share_V), size=(min(rows, DRAWS - start), len(share_V)))
+        found.append(share_V[drawn].sum(axis=1) / weight_V[drawn].sum(axis=1))
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(np.concatenate(found), [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def _randomisation(share_V: np.ndarray) -> float:
+    """Two-sided p of a sum when every video's difference has a random sign; the observed one counts as one of the draws."""
+    differing = share_V[share_V != 0]
+    if not len(differing):
+        return 1.0
+    random = np.random.default_rng(0)
+    observed = abs(share_V.sum()) * (
+        1 - 1e-12
+    )  # equal sums stay equal whatever the order of adding
+    extreme = 0
+    rows = max(1, AT_ONCE // len(differing))
+    for start in range(0, DRAWS, rows):
+        signs = random.integers(2, size=(min(rows, DRAWS - start), len(differing))) * 2 - 1
+        extreme += int((np.abs(signs @ differing) >= observed).sum())
+    return (extreme + 1) / (DRAWS + 1)
+
+
+def _quantile(n: int) -> float:
+    return float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1))
+
+
+def _checked(values: Sequence[float]) -> np.ndarray:
+    checked = np.asarray(values, dtype=float)
+    if not len(checked) or not np.isfinite(checked).all():
+        raise ValueError(
+            f"{len(checked)} values, of which {int((~np.isfinite(checked)).sum())} are no finite numbers: a mean needs at "
+            "least 1, and no hole"
+        )
+    return checked
