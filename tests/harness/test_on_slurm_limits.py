@@ -11,7 +11,6 @@ from tests.harness.on_slurm import LONG, SLOW, OnSlurm, cluster_file, jobs_in_qu
 from tests.harness.running import mlflow_cells, sets
 from tests.slurm.cluster import ThrowAwaySlurm
 
-
 pytestmark = pytest.mark.timeout(600)
 
 
