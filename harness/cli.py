@@ -75,7 +75,9 @@ def list_(what: str, as_json: bool) -> None:
                 ]
             )
             if what == "datasets":
-                table = built_in() | dict.fromkeys(indexed(), "indexed videos (`harness data list`)")
+                table = built_in() | dict.fromkeys(
+                    indexed(), "indexed videos (`harness data list`)"
+                )
         if as_json:
             print_json(table)
             return

@@ -140,4 +140,5 @@ def _stacked(fields_FD: Floats, places: range, length: int) -> Floats:
     """The `length` fields from each place on, (len(places), length * 50); beyond the end stands the last one."""
     first_T1, later_1L = np.array(places, dtype=np.int64)[:, None], np.arange(length)
     which_TL = np.minimum(first_T1 + later_1L, len(fields_FD) - 1)
-    return fields_FD[which_TL].reshape(len(places), -1)
+    stacks_TD: Floats = fields_FD[which_TL].reshape(len(places), -1)
+    return stacks_TD

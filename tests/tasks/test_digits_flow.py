@@ -6,6 +6,7 @@ Shapes: B videos, T frames, D numbers of a frame, Y and X rows and columns.
 import hashlib
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -36,7 +37,7 @@ def of_class(name: str, count: int = 3) -> list[Video]:
 def fields_of(frames_TYX: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
     """Fields (2, 5, 5) between neighbouring frames by plain loops, in pixels a frame."""
     found = []
-    for before_YX, after_YX in zip(frames_TYX, frames_TYX[1:], strict=False):
+    for before_YX, after_YX in pairwise(frames_TYX):
         flow_YX2 = cv2.calcOpticalFlowFarneback(
             before_YX, after_YX, np.zeros((20, 20, 2), np.float32), 0.5, 5, 15, 3, 5, 1.2, 0
         )
@@ -250,14 +251,14 @@ def step_of(frames_TYX: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("name", ["Swing", "Bob", "CircleLeft", "CircleRight", "Bounce"])
 def test_the_field_is_the_motion_of_the_digit(name: str) -> None:
-    """u is positive for a digit that goes to the right, v for one that goes down."""
+    """To the right u is positive, and down v."""
     for video in of_class(name):
         moved_T2 = step_of(digits.frames(video))
         field_T2 = ONE.frames(video)[:-1].reshape(-1, 2, 25).mean(axis=2)
         for axis in (0, 1):
             fast = np.abs(moved_T2[:, axis]) > 0.3
             assert (np.sign(field_T2[fast, axis]) == np.sign(moved_T2[fast, axis])).all()
-        assert np.abs(field_T2 - moved_T2).mean() < 0.15  # pixels a frame; measured: 0.03 to 0.08
+        assert np.abs(field_T2 - moved_T2).mean() < 0.15  # pixels a frame; measured: 0.02 to 0.12
 
 
 @pytest.mark.parametrize(("name", "sign"), [("Grow", 1), ("Shrink", -1)])
