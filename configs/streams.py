@@ -93,13 +93,25 @@ class Frames(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stores:
-    """The stores of one kind of stream as the user named them; empty where nothing was named."""
+    """The stores of one kind of stream as the user named them; empty where nothing was named.
+
+    Raises:
+        ValueError: when a store to pretrain on is named, and no videos.
+    """
 
     kind: Kind
     given: tuple[str, ...]
     pretrain_on: str = ""
     """Unlabelled videos of this stream; empty: the same dataset."""
     pretrain_given: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.pretrain_given and not self.pretrain_on:
+            of_flow = "_flow" if self.kind.of_flow else ""
+            raise ValueError(
+                f"pretrain_{self.kind.knob}={_said(self.pretrain_given)}: it names a store of other videos to pretrain on, and there "
+                f"are none: set pretrain{of_flow}_on too, or leave it out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

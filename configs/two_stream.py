@@ -155,8 +155,8 @@ def two_stream(
     streams = [
         (suffix, sets.frames(stores)[dataset])
         for suffix, stores in (
-            (RGB, stores_of(ONE_RGB, rgb, pretrain_on, pretrain_rgb)),
-            (FLOW, stores_of(ANY_FLOW, flow, pretrain_on, pretrain_flow)),
+            (RGB, stores_of(ONE_RGB, rgb, pretrain_on, pretrain_rgb if pretrain_on else ())),
+            (FLOW, stores_of(ANY_FLOW, flow, pretrain_on, pretrain_flow if pretrain_on else ())),
         )
     ]
     cells = []

@@ -155,6 +155,8 @@ def test_what_cannot_be_is_a_sentence_before_anything_runs(root: Path) -> None:
         ({"splits": (1, 1)}, "splits=1,1: name at least one, and each once"),
         ({"splits": (4,)}, "split 4 of digits does not exist: choose from 1, 2, 3"),
         ({"scale": "large"}, "scale=large: choose from demo, paper"),
+        ({"pretrain_rgb": ("rgb",)}, "pretrain_rgb=rgb: it names a store of other videos .* set pretrain_on too"),
+        ({"pretrain_flow10": ("x",)}, "pretrain_flow10=x: .* set pretrain_flow_on too"),
         ({"flow_block": 0}, "flow_block=0: it must be at least 1"),
         ({"rgb": ("vgg",)}, "rgb=vgg: the built-in digits have no percepts, they come as pixels, flow1, flow10"),
         ({"rgb": ("flow1",)}, "rgb=flow1: these percepts of digits are of the flow1 stream, name a store of RGB"),
