@@ -20,6 +20,12 @@ from tasks.subset import Subset
 FEW = 4
 """Up to so many labelled videos per class a classifier needs fewer steps; more only cost time (LOG.md)."""
 
+ONE_PRETRAINING = (
+    "One pretrained model serves all resamples, as in the paper: what another seed of pretraining would give is not in the "
+    "error bars."
+)
+"""What reports of resampled subsets say of their pretraining."""
+
 Shots: TypeAlias = int | Literal["all"]
 
 

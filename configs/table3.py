@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Annotated, Literal, NamedTuple
 
-from configs.cells import Shots, classifier, subset_of
+from configs.cells import ONE_PRETRAINING, Shots, classifier, subset_of
 from configs.data import texts
 from configs.experiment import Experiment
 from configs.scales import (
@@ -170,6 +170,7 @@ def table3(
     sets = Sets(names=texts(dataset), sizes=sizes, by_scale=scale if splits is None else "")
     few = _small(sets.names, small)
     found = sets.frames(stores_of(RGB, rgb, pretrain_on, pretrain_rgb))
+    pretrained = methods != ("lstm",)
     cells: list[Cell] = []
     notes: list[str] = []
     for name, by_split in found.items():
@@ -191,8 +192,10 @@ def table3(
                         )
                     cell = classifier(subset, frames.encoder, sizes, dropout=dropout, start=start)
                     cells.append(cell if row is None else replace(cell, label=row.label))
-            notes += frames.notes(pretrained=methods != ("lstm",))
+            notes += frames.notes(pretrained=pretrained)
     if "small" in columns:
+        if pretrained:
+            notes.append(ONE_PRETRAINING)
         numbers = ", ".join(f"{name} {many}" for name, many in few.items())
         notes.append(f"Labelled videos per class of small columns: {numbers}.")
     return Experiment(
