@@ -109,7 +109,9 @@ class Answered:
                                 predictions=few == "all",
                             )
 
-    def evidence(self, name: str = "table1", title: str = "Table 1: action recognition") -> Evidence:
+    def evidence(
+        self, name: str = "table1", title: str = "Table 1: action recognition"
+    ) -> Evidence:
         return Evidence(
             experiment=name,
             title=title,

@@ -214,7 +214,7 @@ def test_predictions_that_contradict_the_score_are_refused(answered: Answered) -
     table = pd.read_parquet(path)
     table["label"] = (table["label"] + 1) % 10
     table.to_parquet(path)
-    with pytest.raises(ValueError, match="stored predictions give .* where the scores say"):
+    with pytest.raises(ValueError, match=r"stored predictions give .* where the scores say"):
         measured(answered.evidence(), TABLE1)
 
 
@@ -335,5 +335,5 @@ def test_lists_of_different_length_weigh_the_same() -> None:
 def test_answers_that_do_not_fit_their_videos_are_refused(
     right: list[list[float]], lists: list[list[str]]
 ) -> None:
-    with pytest.raises(ValueError, match="lists of answers|each of its videos"):
+    with pytest.raises(ValueError, match=r"lists of answers|each of its videos"):
         mean_over_videos(right, lists)
