@@ -65,8 +65,8 @@ def detail(dataset: str, lines: Sequence[Line], layout: Layout, evidence: Eviden
         rows=tuple(rows),
         caption=(
             f"{evidence.title}, in detail: {dataset_words(dataset)}. Video accuracy in percent: each split, then mean ± sd (ddof = 1) over "
-            f"the complete ones that n counts. {accuracy_notes.intervals(mine)} Block and top-5 accuracy in percent; “difference” is ours "
-            "minus published, in percentage points."
+            f"the complete ones that n counts. {accuracy_notes.intervals(mine)} Block and top-5 accuracy in percent."
+            + (" “difference” is ours minus published, in percentage points." if compared else "")
         ),
         notes=tuple(accuracy_notes.under_detail(mine)),
         label=label(evidence, "detail", dataset),

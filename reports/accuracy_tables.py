@@ -120,10 +120,11 @@ def _across(evidence: Evidence, places: Grid, layout: Layout, dataset: str) -> T
         rests.append(tuple(keys))
     shown = [line for (_, column), line in places.lines.items() if column.dataset == dataset]
     printed = [one for (_, column), one in places.published.items() if column.dataset == dataset]
+    difference = " “difference” is ours minus published, in percentage points." if printed else ""
     return Table(
         columns=tuple(columns),
         rows=tuple(rows),
-        caption=f"{evidence.title}: {dataset_words(dataset)}. {accuracy_notes.spread(shown)}",
+        caption=f"{evidence.title}: {dataset_words(dataset)}. {accuracy_notes.spread(shown)}{difference}",
         notes=tuple(accuracy_notes.under(shown, printed, layout)),
         label=label(evidence, dataset),
         rests_on=tuple(rests),
