@@ -217,4 +217,4 @@ def test_a_method_without_blocks_lacks_no_block_accuracy(evidence):
     ].decode()
     lines = [line for line in drawn.splitlines() if f"| {SINGLE_FRAME} |" in line and "±" in line]
     assert lines
-    assert all(line.split("|")[6].strip() == MISSING for line in lines)
+    assert all(line.split("|")[7].strip() == MISSING for line in lines)
