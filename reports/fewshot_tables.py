@@ -4,7 +4,7 @@ Frames in (`reports.frame`, `reports.join`), `reports.tables.Table` out. Every s
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -32,11 +32,6 @@ _VIDEOS = Column(header="videos per class", align="right")
 
 _INTERVAL = Column(header="95 % interval", align="right")
 ALL_NOTE = 'At "all" every resample trains on the same videos, so the spread there is that of the seed alone.'
-SEEDS_NOTE = 'Over seeds ("all"): the t interval over seeds; it says what other seeds would give, nothing of other videos.'
-VIDEOS_NOTE = (
-    f'Over test videos ("all"): a paired bootstrap of test videos ({DRAWS:,} draws), p by {{}}; it says what other test '
-    "videos would give, of models trained as these."
-)
 
 
 def splits_phrase(splits: Sequence[int]) -> str:
@@ -89,7 +84,7 @@ def accuracy_table(
     notes = [
         *_incomplete_note(curve),
         *_all_note(curve),
-        *_interval_notes(curve, "the mean", splits),
+        *_interval_notes(curve, "the 95 % interval of the mean is", splits),
         *_published_notes(curve),
     ]
     datasets = " and ".join(dict.fromkeys(row[0] for row in rows))
@@ -168,7 +163,7 @@ def difference_table(
         notes=(
             *_incomplete_note(paired),
             *_all_note(paired),
-            *_interval_notes(paired, "the difference", splits),
+            *_interval_notes(paired, "the 95 % interval of the difference and p are", splits),
             *_holm_note(paired, counted),
         ),
         label=label,
@@ -278,7 +273,7 @@ def _interval_notes(lines: pd.DataFrame, what: str, splits: Sequence[int]) -> li
 
     Args:
         lines: Of `reports.frame.curve` or `paired`.
-        what: What the interval is of.
+        what: What is said to be over something, with its verb.
         splits: The dataset splits that occur.
     """
     subsets = lines[lines["over"] == SUBSETS]
@@ -289,26 +284,37 @@ def _interval_notes(lines: pd.DataFrame, what: str, splits: Sequence[int]) -> li
         shown = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
         several = " (for means over splits the largest that it can be)" if len(splits) > 1 else ""
         notes.append(
-            f"Over subsets: the 95 % interval of {what} is Student's t over resampled training subsets, widened for the training "
-            f"videos that they share (Nadeau and Bengio, 2003) by their correlation of {shown}{several}; it says what other "
-            "training videos would give, tested on the same list."
+            f"Over subsets: {what} by Student's t over resampled training subsets, widened for the training videos that they "
+            f"share (Nadeau and Bengio, 2003), here a correlation of {shown}{several}. It says what other training videos "
+            "would give, tested on the same list."
         )
     if len(subsets) > len(corrected):
         notes.append(
-            f"Not corrected: the 95 % interval of {what} is Student's t over resampled training subsets. They share training videos, "
-            "and how many is not known here, so it is too narrow (Nadeau and Bengio, 2003)."
+            f"Over subsets, not corrected: {what} by Student's t over resampled training subsets. They share training videos, and "
+            "how many is not known here, so it is too narrow (Nadeau and Bengio, 2003)."
         )
     if (lines["over"] == SEEDS).any():
-        notes.append(SEEDS_NOTE)
+        notes.append(
+            f"Over seeds: {what} by Student's t over runs that trained on the same videos. It says what other seeds would give, "
+            "nothing of other videos."
+        )
     on_videos = lines[lines["over"] == TEST_VIDEOS]
     if len(on_videos):
-        names = {
-            "McNemar": "McNemar's exact test",
-            "randomisation over videos": "random signs of the videos' differences",
-        }
-        tests = (names.get(each, each) for each in dict.fromkeys(on_videos["test"]))
-        notes.append(VIDEOS_NOTE.format(" or ".join(tests)))
+        notes.append(
+            f"Over test videos: the 95 % interval is a paired bootstrap of them ({DRAWS:,} draws), p is by "
+            f"{tests_in_words(on_videos['test'])}; a video counts by the share of seeds that answer it right. It says what other "
+            "test videos would give, of models trained as these."
+        )
     return notes
+
+
+def tests_in_words(tests: Iterable[str]) -> str:
+    """Tests over videos as a note names them, each once."""
+    words = {
+        "McNemar": "McNemar's exact test",
+        "randomisation over videos": "randomisation (random signs of the videos' differences)",
+    }
+    return " or ".join(words[each] for each in dict.fromkeys(tests))
 
 
 def _holm_note(lines: pd.DataFrame, tests: int) -> tuple[str, ...]:

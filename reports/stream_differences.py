@@ -10,6 +10,7 @@ from collections.abc import Hashable, Mapping, Sequence
 import pandas as pd
 
 from reports.evidence import Evidence
+from reports.fewshot_tables import tests_in_words
 from reports.join import join
 from reports.predicted import difference_over_videos
 from reports.published import DATASET_NAMES
@@ -164,14 +165,9 @@ def _notes(lines: pd.DataFrame) -> list[str]:
         notes.append(
             f"{INCOMPLETE} Incomplete: results or predictions of a split are missing, and no difference is taken over the others."
         )
-    tests = {
-        "McNemar": "McNemar's exact test",
-        "randomisation over videos": "a randomisation test (random signs of the videos' differences)",
-    }
-    named = " or ".join(tests.get(each, each) for each in dict.fromkeys(tested["test"]))
     notes.append(
         f"The 95 % interval is a paired bootstrap of test videos ({DRAWS:,} draws), a video of several splits drawn with all its "
-        f"answers; p is two-sided, of {named}; “p (Holm)” is adjusted for the {len(tested)} tests of this table. Where a split "
+        f"answers; p is two-sided, by {tests_in_words(tested['test'])}; “p (Holm)” is adjusted for the {len(tested)} tests of this table. Where a split "
         "has several runs, a video counts by the share of them that answer it right."
     )
     return notes
