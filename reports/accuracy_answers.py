@@ -20,6 +20,7 @@ class Answer:
     """One cell's."""
 
     videos: tuple[str, ...]
+    labels_V: np.ndarray
     right_V: np.ndarray
     first_V: np.ndarray
     """Whether the true class is among the first `FIRST`."""
@@ -58,6 +59,7 @@ def answer(evidence: Evidence, cell: str) -> Answer | None:
     assert found is not None  # the folder is known
     return Answer(
         videos=found.videos,
+        labels_V=found.labels,
         right_V=found.right,
         first_V=found.among_first(FIRST),
         confusion_CC=found.confusion(),
@@ -79,9 +81,12 @@ def together(by_split: Mapping[int, Sequence[Answer | None]], *, whose: str) -> 
         whole = [each for each in runs if each is not None]
         if len(whole) < len(runs) or not runs:
             return None
-        if any(each.videos != whole[0].videos for each in whole):
+        if any(
+            each.videos != whole[0].videos or (each.labels_V != whole[0].labels_V).any()
+            for each in whole
+        ):
             raise ValueError(
-                f"{whose}: its runs of split {split} answered different test videos; a split has one test list"
+                f"{whose}: its runs of split {split} answered different test videos, or know other labels of them; a split has one test list"
             )
         lists.append(whole[0].videos)
         right.append(tuple(np.mean([each.right_V for each in whole], axis=0).tolist()))

@@ -10,7 +10,17 @@ from reports import accuracy_notes
 from reports.accuracy_layouts import Layout, dataset_words, stream_words
 from reports.accuracy_lines import Line
 from reports.evidence import Evidence
-from reports.tables import INCOMPLETE, MISSING, Column, Table, count, mean_sd, number
+from reports.tables import (
+    INCOMPLETE,
+    MISSING,
+    Column,
+    Table,
+    count,
+    interval,
+    mean_sd,
+    number,
+    p_value,
+)
 
 MOST_SPLITS = 5
 """More splits than this are no columns: the csv file has them."""
@@ -51,7 +61,7 @@ def detail(dataset: str, lines: Sequence[Line], layout: Layout, evidence: Eviden
             f"{count(line.n, line.expected)} {_units(line)}",
             *(_or_lacking(line.by_split.get(each), whole=each not in line.by_split) for each in shown),
             mean_sd(line.mean, line.sd) if whole else LACKING,
-            _interval(line.low, line.high, digits=1, signed=False, lacking=not whole or line.unanswered),
+            LACKING if not whole or line.unanswered else interval(line.low, line.high),
             _block(line),
             _or_lacking(line.first, whole=whole and not line.unanswered),
         ]  # fmt: skip
@@ -97,12 +107,6 @@ def _or_lacking(value: float | None, *, whole: bool) -> str:
     return number(value)
 
 
-def _interval(low: float, high: float, *, digits: int, signed: bool, lacking: bool) -> str:
-    if math.isnan(low):
-        return LACKING if lacking else MISSING
-    return f"[{number(low, digits=digits, signed=signed)}, {number(high, digits=digits, signed=signed)}]"
-
-
 def comparisons(
     lines: Sequence[Line], layout: Layout, evidence: Evidence
 ) -> list[tuple[str, Table]]:
@@ -135,11 +139,11 @@ def comparisons(
         else:
             row += [
                 number(found.difference, signed=True),
-                _interval(found.low, found.high, digits=1, signed=True, lacking=False),
+                interval(found.low, found.high, signed=True),
                 f"{found.n:,}",
                 found.test or MISSING,
-                p_text(found.p),
-                p_text(against.p_holm),
+                p_value(found.p),
+                p_value(against.p_holm),
             ]
         rows.append(tuple(row))
         rests.append((*line.cells, *against.cells))
@@ -153,8 +157,3 @@ def comparisons(
         rests_on=tuple(rests),
     )
     return [("Differences", table)]
-
-
-def p_text(p: float) -> str:
-    """A p value with three decimals; "< 0.001" below them."""
-    return "< 0.001" if p < 0.001 else number(p, digits=3)

@@ -29,6 +29,7 @@ from reports.statistics import (
     mean_interval,
     mean_over_videos,
     over_videos,
+    overlap_over_splits,
     paired_t,
 )
 
@@ -269,15 +270,9 @@ def _reduced(units: np.ndarray, overlap: float) -> Mean:
 
 
 def _overlap(labels: pd.DataFrame, num_splits: int) -> float:
-    """Overlap of resamples that are means over splits; 0 where no pool is known, or it is taken whole.
-
-    k of K videos are drawn on one split. Splits even out which videos were drawn, but a training video that is on all of S
-    lists counts S times: rho / (1 - rho) = S k / (K - k), which is the largest that rho can be.
-    """
+    """Overlap of resamples that are means over splits; 0 where no pool is known, or it is taken whole."""
     share = float((labels["labels_per_class"] / labels["pool_per_class"]).mean(skipna=False))
-    if not share < 1:  # nan too
-        return 0.0
-    return num_splits * share / (num_splits * share + 1 - share)
+    return overlap_over_splits(share, num_splits) if share < 1 else 0.0  # nan: not known
 
 
 def _compared(line: Line, lines: Sequence[Line], layout: Layout) -> Line:

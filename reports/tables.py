@@ -104,6 +104,20 @@ def count(n: int, expected: int) -> str:
     return str(n) if n == expected else f"{n}/{expected} {INCOMPLETE}"
 
 
+def p_value(p: float) -> str:
+    """A p value with three decimals, "<0.001" below what they can show; `MISSING` for nan."""
+    if math.isnan(p):
+        return MISSING
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def interval(low: float, high: float, *, signed: bool = False) -> str:
+    """An interval as [low, high]; `MISSING` where there is none."""
+    if math.isnan(low) or math.isnan(high):
+        return MISSING
+    return f"[{number(low, signed=signed)}, {number(high, signed=signed)}]"
+
+
 def videos(shots: str, labels_per_class: float) -> str:
     """Labelled videos per class: "10", or "all (95)" with the rounded mean over classes and splits."""
     return f"all ({labels_per_class:.0f})" if shots == "all" else shots
@@ -263,8 +277,13 @@ def html(table: Table) -> str:
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
-    """The frame as csv: floats with 4 decimals and a point, empty for missing, line feeds, UTF-8."""
+    """The frame as csv: floats with 4 decimals and a point, empty for missing, line feeds, UTF-8.
+
+    p values (columns p and p_holm) have three significant digits: 0.0000 would be none.
+    """
     floats = frame.select_dtypes("float").columns
     rounded = frame.assign(**{name: frame[name].round(4) + 0.0 for name in floats})  # no "-0.0000"
+    for name in {"p", "p_holm"} & set(floats):
+        rounded[name] = ["" if math.isnan(p) else f"{p:.3g}" for p in frame[name]]
     text = rounded.to_csv(index=False, float_format="%.4f", na_rep="", lineterminator="\n")
     return text.encode()
