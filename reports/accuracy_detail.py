@@ -34,6 +34,13 @@ def label(evidence: Evidence, *parts: str) -> str:
     return "tab:" + "".join(each if each.isascii() and each.isalnum() else "-" for each in text)
 
 
+def titled(evidence: Evidence, dataset: str) -> str:
+    """The report's title with the dataset, which is not said twice."""
+    if evidence.title.endswith(f", {dataset}"):
+        return f"{evidence.title.removesuffix(dataset)}{dataset_words(dataset)}"
+    return f"{evidence.title}: {dataset_words(dataset)}"
+
+
 def detail(dataset: str, lines: Sequence[Line], layout: Layout, evidence: Evidence) -> Table:
     """One row per method and column: every split, spread, interval, the other accuracies, the published number."""
     mine = [line for line in lines if line.dataset == dataset]
@@ -74,7 +81,7 @@ def detail(dataset: str, lines: Sequence[Line], layout: Layout, evidence: Eviden
         columns=tuple(columns),
         rows=tuple(rows),
         caption=(
-            f"{evidence.title}, in detail: {dataset_words(dataset)}. Video accuracy in percent: each split, then mean ± sd (ddof = 1) over "
+            f"{titled(evidence, dataset)}, in detail. Video accuracy in percent: each split, then mean ± sd (ddof = 1) over "
             f"the complete ones that n counts. {accuracy_notes.intervals(mine)} Block and top-5 accuracy in percent."
             + (" “difference” is ours minus published, in percentage points." if compared else "")
         ),

@@ -7,7 +7,7 @@ What is measured is in `reports.accuracy_lines`, where it stands in `reports.acc
 from collections.abc import Collection, Sequence
 
 from reports import accuracy_classes, accuracy_notes
-from reports.accuracy_detail import LACKING, comparisons, detail, label
+from reports.accuracy_detail import LACKING, comparisons, detail, label, titled
 from reports.accuracy_files import all_published, frame, runs, unrounded
 from reports.accuracy_grid import Grid, grid
 from reports.accuracy_layouts import (
@@ -62,7 +62,7 @@ def draw(evidence: Evidence, formats: Collection[str], layout: Layout) -> dict[s
         **accuracy_classes.pictures(evidence, lines, layout),
     }
     report = Report(
-        lead=f"{done} of {len(cells)} expected results are in.",
+        lead=_lead(evidence, lines, done),
         sections=tuple(sections),
         lines=frame(lines),
         missing=lost,
@@ -72,6 +72,16 @@ def draw(evidence: Evidence, formats: Collection[str], layout: Layout) -> dict[s
         more=more,
     )
     return compose(evidence, report, formats)
+
+
+def _lead(evidence: Evidence, lines: Sequence[Line], done: int) -> str:
+    """How much is there, and where classes stand one by one."""
+    lead = f"{done} of {len(evidence.expected)} expected results are in."
+    if not any(line.read for line in lines):
+        return lead
+    name = evidence.experiment
+    picture = f", {name}_classes.png" if accuracy_classes.shown_pairs(lines) else ""
+    return f"{lead} Class by class: {name}_classes.csv, {name}_confusion.csv{picture}."
 
 
 def _printed(
@@ -124,7 +134,7 @@ def _across(evidence: Evidence, places: Grid, layout: Layout, dataset: str) -> T
     return Table(
         columns=tuple(columns),
         rows=tuple(rows),
-        caption=f"{evidence.title}: {dataset_words(dataset)}. {accuracy_notes.spread(shown)}{difference}",
+        caption=f"{titled(evidence, dataset)}. {accuracy_notes.spread(shown)}{difference}",
         notes=tuple(accuracy_notes.under(shown, printed, layout)),
         label=label(evidence, dataset),
         rests_on=tuple(rests),

@@ -219,6 +219,21 @@ def test_missing_predictions_are_said(answered: Answered) -> None:
     assert "Of 1 row not all runs' stored predictions are at hand" in text
 
 
+def test_a_dataset_is_said_once(answered: Answered) -> None:
+    answered.grid("ucf101", ("rgb",), METHODS, splits=(1,))
+    for title, said in (("Accuracies, ucf101", "Accuracies, UCF-101. "), ("A", "A: UCF-101. ")):
+        assert f"\n{said}" in text_of(answered.evidence(title=title), TABLE1)
+
+
+def test_the_lead_says_where_classes_are(answered: Answered) -> None:
+    key = answered.add("ucf101", "rgb", BASELINE)
+    evidence = answered.evidence()
+    files = "table1_classes.csv, table1_confusion.csv"
+    assert f"1 of 1 expected results are in. Class by class: {files}.\n" in text_of(evidence, TABLE1)  # fmt: skip
+    del answered.kept[key]
+    assert "Class by class" not in text_of(answered.evidence(), TABLE1)
+
+
 def test_fused_predictions_have_no_blocks(answered: Answered) -> None:
     detail = markdown_tables(text_of(table4(answered), TABLE4))[1]
     assert detail["block"].tolist()[-1] == MISSING
