@@ -6,8 +6,9 @@ tables in `reports.fewshot_tables`; the metric is video accuracy throughout, blo
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import cache
 
 import pandas as pd
 
@@ -25,6 +26,7 @@ from reports.page import page
 from reports.panels import accuracy_panels
 from reports.published import SINGLE_FRAME
 from reports.record import commit, record
+from reports.statistics import holm
 from reports.style import paper_style, render
 from reports.tables import Table, csv_bytes, latex, markdown, markdown_text
 
@@ -49,31 +51,33 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
     Raises:
         ValueError: For evidence that `reports.join` refuses.
     """
+    # Compared once for all forms, if at all: predictions of many runs take a while to read.
+    compared = cache(lambda: differences(evidence))
     files: dict[str, bytes] = {}
     for form in FORMATS:
         if form in formats:
-            files |= _files(evidence, form)
+            files |= _files(evidence, form, compared)
     return files
 
 
-def _files(evidence: Evidence, form: str) -> dict[str, bytes]:
+def _files(evidence: Evidence, form: str, compared: Callable[[], pd.DataFrame]) -> dict[str, bytes]:
     """The files of one format."""
     name = evidence.experiment
     if form == "csv":
         return {
             f"{name}.csv": csv_bytes(curve(evidence, METRIC)),
-            f"{name}_difference.csv": csv_bytes(differences(evidence)),
+            f"{name}_difference.csv": csv_bytes(compared()),
             f"{name}_runs.csv": csv_bytes(every_score(evidence)),
         }
     if form == "md":
-        content = _markdown(evidence)
+        content = _markdown(evidence, compared())
     elif form == "tex":
-        content = _latex(evidence)
+        content = _latex(evidence, compared())
     elif form == "html":
-        content = _html(evidence)
+        content = _html(evidence, compared())
     elif form == "json":
         points = curve(evidence, METRIC)
-        content = record(evidence, METRIC, curve=points, differences=differences(evidence))
+        content = record(evidence, METRIC, curve=points, differences=compared())
     else:
         content = _picture(evidence, form)
     return {f"{name}.{form}": content}
@@ -99,13 +103,19 @@ def pairs(methods: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def differences(evidence: Evidence) -> pd.DataFrame:
-    """`reports.frame.paired` of every pair of methods, one under the other, in percentage points."""
+    """`reports.frame.paired` of every pair of methods, one under the other, in percentage points.
+
+    `p_holm` is adjusted for all of them together.
+    """
     found = [
         paired(evidence, METRIC, *pair).assign(treatment=pair[0], baseline=pair[1])
         for pair in pairs(_methods(evidence))
     ]
     columns = ["treatment", "baseline", *PAIRED]
-    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+    if not found:
+        return pd.DataFrame(columns=columns)
+    lines = pd.concat(found, ignore_index=True)[columns]
+    return lines.assign(p_holm=holm(lines["p"].tolist()))
 
 
 def error_bar_note(points: pd.DataFrame, splits: Sequence[int]) -> str:
@@ -163,14 +173,15 @@ def _accuracy_tables(evidence: Evidence) -> list[Table]:
     ]
 
 
-def _difference_tables(evidence: Evidence) -> list[Table]:
+def _difference_tables(evidence: Evidence, compared: pd.DataFrame) -> list[Table]:
     """One table per pair of methods."""
     return [
         difference_table(
-            paired(evidence, METRIC, *pair),
+            compared[(compared["treatment"] == pair[0]) & (compared["baseline"] == pair[1])],
             *pair,
             splits=_splits(evidence),
             label=_label(evidence, f"difference-{place}"),
+            tests=int(compared["p"].notna().sum()),
         )
         for place, pair in enumerate(pairs(_methods(evidence)), start=1)
     ]
@@ -193,10 +204,10 @@ def _lead(evidence: Evidence) -> str:
     return f"{lead} Code: commit {text}{dirty}."
 
 
-def _markdown(evidence: Evidence) -> bytes:
+def _markdown(evidence: Evidence, compared: pd.DataFrame) -> bytes:
     parts = [f"# {markdown_text(evidence.title)}\n", f"{markdown_text(_lead(evidence))}\n"]
     parts += [markdown(table) for table in _accuracy_tables(evidence)]
-    parts += [markdown(table) for table in _difference_tables(evidence)]
+    parts += [markdown(table) for table in _difference_tables(evidence, compared)]
     if len(_splits(evidence)) > 1:
         parts.append(markdown(split_table(by_split(evidence, METRIC))))
     lost = missing_table(missing(evidence, METRIC))
@@ -207,17 +218,17 @@ def _markdown(evidence: Evidence) -> bytes:
     return "\n".join(parts).encode()
 
 
-def _latex(evidence: Evidence) -> bytes:
+def _latex(evidence: Evidence, compared: pd.DataFrame) -> bytes:
     head = f"% {' '.join(_lead(evidence).split())}\n% Needs \\usepackage{{booktabs}}.\n"
-    tables = [*_accuracy_tables(evidence), *_difference_tables(evidence)]
+    tables = [*_accuracy_tables(evidence), *_difference_tables(evidence, compared)]
     if evidence.notes and tables:
         tables[-1] = replace(tables[-1], notes=(*tables[-1].notes, *evidence.notes))
     return "\n".join([head, *(latex(table) for table in tables)]).encode()
 
 
-def _html(evidence: Evidence) -> bytes:
+def _html(evidence: Evidence, compared: pd.DataFrame) -> bytes:
     sections = [("Accuracy", table) for table in _accuracy_tables(evidence)]
-    sections += [("Difference", table) for table in _difference_tables(evidence)]
+    sections += [("Difference", table) for table in _difference_tables(evidence, compared)]
     if len(_splits(evidence)) > 1:
         sections.append(("By split", split_table(by_split(evidence, METRIC))))
     return page(
