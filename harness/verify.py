@@ -96,7 +96,10 @@ def verify(
         where = _inside(done[cell.key].folder, workdir)
         findings += [
             Finding(
-                kind=kind, cells=(cell.key,), file=f"{where}/{file}", what=f"{_called(cell)}: {what}"
+                kind=kind,
+                cells=(cell.key,),
+                file=f"{where}/{file}",
+                what=f"{_called(cell)}: {what}",
             )
             for kind, file, what in checked.problems
         ]
@@ -227,7 +230,9 @@ def _damaged(read: Plan, workdir: Workdir) -> Iterable[Finding]:
             what = read.damaged[cell.key].replace(f"{workdir.root}/", "")
             named = what.split(" ", 1)[0].rstrip(",")
             file = named if (workdir.root / named).parent.is_dir() and "/" in named else ""
-            yield Finding(kind="damaged", cells=(cell.key,), file=file, what=f"{_called(cell)}: {what}")
+            yield Finding(
+                kind="damaged", cells=(cell.key,), file=file, what=f"{_called(cell)}: {what}"
+            )
 
 
 def _missing(read: Plan, workdir: Workdir) -> Iterable[Finding]:

@@ -100,7 +100,7 @@ def _draw(
     except Exception as error:  # noqa: BLE001 - a report that cannot be drawn is a finding beside others
         told.problems.append((place, f"could not be drawn again: {type(error).__name__}: {error}"))
         return {}
-    drawn = {}
+    drawn: dict[str, bytes] = {}
     for part, drawing in drawings.items():
         before = f"{part}/" if experiment.parts else ""
         drawn |= {f"{before}{file}": content for file, content in drawing.files.items()}

@@ -161,9 +161,11 @@ def _line(
 ) -> dict[str, object]:  # fmt: skip
     """Means over the complete resamples, each first averaged over its splits, and their paired difference."""
     pairs = [each for some in complete.values() for each in some]
-    means = np.array(
-        [np.mean([values.both(each, METRIC) for each in some], axis=0) for some in complete.values()]
-    ).reshape(-1, 2)  # fmt: skip
+    both = [
+        [values.both(each, METRIC) or (math.nan, math.nan) for each in some]
+        for some in complete.values()
+    ]
+    means = np.array([np.mean(some, axis=0) for some in both]).reshape(-1, 2)
     labels = _mean(pairs, "labels_per_class")
     overlap = labels / _mean(pairs, "pool_per_class") if pairs else math.nan
     resampled = bool(pairs) and str(pairs[0].first.get("shots", "all")) != "all"

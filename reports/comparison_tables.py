@@ -1,6 +1,7 @@
-"""A comparison as tables: what differs in the mean, in single classes, on single videos, and what has no partner."""
+"""A comparison as tables, the first side called A and the second B: what differs in the mean, in single classes, on single videos, and what has no partner."""
 
 import json
+import math
 from collections.abc import Hashable, Mapping
 
 import pandas as pd
@@ -67,8 +68,8 @@ def tables(found: Compared, first: Side, second: Side, *, shown: int) -> Report:
     else:
         sections.append(("Scores", score_table(found, first, second)))
     if len(found.classes):
-        sections.append(("Classes", class_table(found, first, second)))
-        sections.append(("Videos", video_table(found, first, second, shown)))
+        sections.append(("Classes", class_table(found)))
+        sections.append(("Videos", video_table(found, shown)))
     pairs = len(found.pairing.pairs)
     lone = sum(map(len, found.pairing.alone))
     lacking = sum(map(len, found.without))
@@ -92,15 +93,14 @@ def difference_table(found: Compared, first: Side, second: Side) -> Table:
     columns = (
         *_point_columns(found),
         Column(header="n", align="right"),
-        Column(header=first.name, unit="%", align="right"),
-        Column(header=second.name, unit="%", align="right"),
+        Column(header="A", unit="%", align="right"),
+        Column(header="B", unit="%", align="right"),
         Column(header="difference", unit="points", align="right"),
         Column(header="95 % interval", unit="points", align="right"),
         Column(header="test"),
         Column(header="p", align="right"),
         Column(header="p (Holm)", align="right"),
-        Column(header="wrong to right", unit="answers", align="right"),
-        Column(header="right to wrong", unit="answers", align="right"),
+        Column(header="became right / wrong", unit="answers", align="right"),
     )
     rows = []
     for line in found.lines.to_dict("records"):
@@ -116,7 +116,9 @@ def difference_table(found: Compared, first: Side, second: Side) -> Table:
                 line["test"] or MISSING,
                 p_text(line["p"]),
                 p_text(line["p_holm"]),
-                *(MISSING if pd.isna(line[each]) else f"{line[each]:.0f}" for each in ("wrong_to_right", "right_to_wrong")),
+                MISSING
+                if pd.isna(line["answers"])
+                else f"{line['wrong_to_right']:.0f} / {line['right_to_wrong']:.0f}",
             )
         )  # fmt: skip
     splits = sorted({each.split for each in found.pairing.pairs})
@@ -125,12 +127,11 @@ def difference_table(found: Compared, first: Side, second: Side) -> Table:
         columns=columns,
         rows=tuple(rows),
         caption=(
-            f"Video accuracy of {second.name} minus that of {first.name} where both were asked the same: means over n resampled "
-            f"subsets or seeds that both have{over}."
+            f"Video accuracy of B ({second.name}) minus that of A ({first.name}) where both were asked the same: means over n "
+            f"resampled subsets or seeds that both have{over}."
         ),
         notes=_notes(found),
         label="tab:comparison",
-        group_by=0,
     )
 
 
@@ -162,8 +163,8 @@ def score_table(found: Compared, first: Side, second: Side) -> Table:
         Column(header="seed", align="right"),
         Column(header="metric"),
         Column(header="unit"),
-        Column(header=first.name, align="right"),
-        Column(header=second.name, align="right"),
+        Column(header="A", align="right"),
+        Column(header="B", align="right"),
         Column(header="difference", align="right"),
     )
     rows = tuple(
@@ -181,12 +182,12 @@ def score_table(found: Compared, first: Side, second: Side) -> Table:
     return Table(
         columns=columns,
         rows=rows,
-        caption=f"Scores of {first.name} and of {second.name}, paired by {', '.join(found.pairing.by)}; the second minus the first.",
+        caption=f"Scores of A ({first.name}) and of B ({second.name}), paired by {', '.join(found.pairing.by)}; B minus A.",
         notes=("These runs answered no test videos, so there is nothing to test a difference on.",),
     )  # fmt: skip
 
 
-def class_table(found: Compared, first: Side, second: Side) -> Table:
+def class_table(found: Compared) -> Table:
     """The classes with the largest changes."""
     shown = found.classes.head(CLASSES_SHOWN)
     rows = tuple(
@@ -206,8 +207,8 @@ def class_table(found: Compared, first: Side, second: Side) -> Table:
             *_point_columns(found),
             Column(header="class"),
             Column(header="test videos", align="right"),
-            Column(header=first.name, unit="%", align="right"),
-            Column(header=second.name, unit="%", align="right"),
+            Column(header="A", unit="%", align="right"),
+            Column(header="B", unit="%", align="right"),
             Column(header="difference", unit="points", align="right"),
         ),
         rows=rows,
@@ -216,7 +217,7 @@ def class_table(found: Compared, first: Side, second: Side) -> Table:
     )
 
 
-def video_table(found: Compared, first: Side, second: Side, shown: int) -> Table:
+def video_table(found: Compared, shown: int) -> Table:
     """The videos whose answer changed most, each once with the run in which it did."""
     once = found.videos.drop_duplicates(["dataset", "stream", "shots", "method", "split", "video", "change"])  # fmt: skip
     rows = tuple(
@@ -240,8 +241,8 @@ def video_table(found: Compared, first: Side, second: Side, shown: int) -> Table
             Column(header="split", align="right"),
             Column(header="video"),
             Column(header="class"),
-            Column(header=f"answer of {first.name} (probability)"),
-            Column(header=f"answer of {second.name} (probability)"),
+            Column(header="answer of A (probability)"),
+            Column(header="answer of B (probability)"),
             Column(header="change"),
             Column(header="runs", align="right"),
         ),
@@ -263,12 +264,12 @@ def alone_table(found: Compared, first: Side, second: Side) -> Table | None:
         ("the other side does not ask this", found.pairing.alone),
         ("no finished run yet", found.without),
     ):
-        for side, cells in zip((first, second), both, strict=True):
+        for letter, side, cells in zip("AB", (first, second), both, strict=True):
             for cell in cells:
                 why = side.evidence.failed.get(str(cell["cell"]), reason)
                 place = tuple(str(cell.get(name, MISSING)) for name in ("dataset", "stream", "method", "shots", "split"))  # fmt: skip
                 resample = int(str(cell.get("resample", cell.get("seed", 0))))
-                rows.setdefault((side.name, *place, why), []).append(resample)
+                rows.setdefault((letter, *place, why), []).append(resample)
     if not rows:
         return None
     named = [(*place, ranges(numbers), why) for (*place, why), numbers in rows.items()]
@@ -348,6 +349,6 @@ def _point(found: Compared, line: Mapping[Hashable, object]) -> list[str]:
             text = DATASET_NAMES.get(text, text)
         if name == "shots" and isinstance(line.get("labels_per_class"), float):
             labels = float(str(line["labels_per_class"]))
-            text = videos(text, labels) if labels == labels else text
+            text = text if math.isnan(labels) else videos(text, labels)
         shown.append(text)
     return shown

@@ -1,7 +1,8 @@
 """Which cell of one side is compared with which cell of the other: those that stand at the same place.
 
 A side is one or several methods of one experiment in one work folder. A place is what was asked besides the method: dataset,
-stream, split, number of labelled videos, resample; the method too, where both sides hold several.
+stream, split, number of labelled videos, resample (or seed, where nothing is resampled); the method too, where both sides
+hold several.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ class Side:
     """One of the two things that are compared."""
 
     name: str
-    """As columns are headed."""
+    """What it is called."""
     evidence: Evidence
     methods: tuple[str, ...]
     """Labels of the methods that are compared."""
@@ -91,6 +92,10 @@ def pair(first: Side, second: Side) -> Pairing:
     streams = [_values(side.cells, "stream") for side in (first, second)]
     if not by_method and streams[0] != streams[1] and all(len(each) == 1 for each in streams):
         by = [name for name in by if name != "stream"]
+    if "resample" in by and "seed" in by:
+        by.remove(
+            "seed"
+        )  # it follows the resample; another choice of seeds asks for the same labelled videos all the same
     if by_method:
         by.append("method")
     by = _enough(first.cells, second.cells, by)

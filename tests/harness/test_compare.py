@@ -58,7 +58,7 @@ def test_people_see_means_classes_and_videos(finished: Harness) -> None:
     shown = invoke("compare", "fig12:LSTM", "fig12:pretrained", "--videos", "2", "--workdir", str(finished.work))  # fmt: skip
     assert shown.exit_code == 0, shown.output
     told = compare(finished.work, "fig12:LSTM", "fig12:pretrained")
-    for text in (f"{PRETRAINED} minus {BASELINE}", "4 pairs of cells", "corrected t", "95 % interval"):  # fmt: skip
+    for text in (f"{PRETRAINED} minus {BASELINE}", "4 pairs of cells", "corrected t", "95 %"):  # fmt: skip
         assert text in shown.stdout
     assert told["videos"][0]["video"] in shown.stdout
 

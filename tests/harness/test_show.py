@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import result, status
+from harness.lineage import identities
 from harness.workdir import Workdir
 from tests.harness.faked import content, invoke
 from tests.harness.resealing import attempt, find
@@ -137,7 +138,7 @@ def test_a_file_that_was_altered_is_told_with_exit_code_1(copy_of_finished: Harn
     accepted = find(copy_of_finished.work, **PRETRAINED)
     path = attempt(accepted) / "predictions.parquet"
     content_before = path.read_bytes()
-    path.write_bytes(content_before[:-20] + bytes(1) + content_before[-19:])
+    path.write_bytes(content_before[:200] + bytes([content_before[200] ^ 1]) + content_before[201:])
     shown = invoke("show", accepted.parent.name, "--workdir", str(copy_of_finished.work))
     assert shown.exit_code == 1
     assert "predictions.parquet was altered since it was written" in shown.stdout
@@ -165,3 +166,18 @@ def test_no_such_cell_is_one_sentence(digits: str, sentence: str, finished: Harn
     done = invoke("show", digits, "--workdir", str(finished.work))
     assert done.exit_code == 2
     assert sentence in done.stderr
+
+
+def test_data_are_told_by_what_identifies_them() -> None:
+    index, percepts, glyphs = ("1" * 64, "2" * 64, "3" * 64)
+    task = {
+        "class": "FewShot",
+        "subset": {"dataset": {"class": "VideoPercepts", "index": index, "percepts": percepts, "set_name": "mine"}},
+        "schedule": {"steps": 3},
+        "others": [{"class": "Glyphs", "sha256": glyphs}],
+    }  # fmt: skip
+    found = {each["place"]: each for each in identities(task)}
+    assert found["subset.dataset"]["digests"] == {"index": index, "percepts": percepts}
+    assert found["subset.dataset"]["values"] == {"class": "VideoPercepts", "set_name": "mine"}
+    assert found["others[0]"]["digests"] == {"sha256": glyphs}
+    assert len(found) == 2

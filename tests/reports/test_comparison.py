@@ -248,7 +248,7 @@ def test_a_resample_that_lacks_a_split_is_in_no_mean_and_is_named(
     assert without.lines["difference"][1] == found.lines["difference"][1]
     shown = alone_table(without, first, second)
     assert shown is not None
-    assert shown.rows == (("new", "clips", "rgb", "new", "2", "2", "3", "it ran out of memory"),)
+    assert shown.rows == (("B", "clips", "rgb", "new", "2", "2", "3", "it ran out of memory"),)
     assert any("4/5 †" in cell for row in tables(without, first, second, shown=5).sections[0][1].rows for cell in row)  # fmt: skip
 
 
