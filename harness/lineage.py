@@ -42,7 +42,7 @@ def lineage(workdir: Workdir, digits: str) -> dict[str, Any]:
         "detail": detail,
         "task": body.get("task") or task.get("class", ""),
         "seed": described.get("seed"),
-        "values": cell.task.values() if cell else dict(body.get("values", {})),
+        "values": _values(cell) or dict(body.get("values", {})),
         "question": described,
         "data": list(identities(task)),
         "subset": _subset(accepted),
@@ -247,9 +247,17 @@ def _need(
         found, state = None, "damaged"
     weights = body.get("rests_on", {}).get(key, {})
     same = None if not weights or found is None else found.weights() == weights
-    values = cell.task.values() if cell else dict(found.body["values"]) if found else {}
+    values = _values(cell) or (dict(found.body["values"]) if found else {})
     task = type(cell.task).__name__ if cell else str(found.body["task"]) if found else ""
     return {"cell": key, "task": task, "state": state, "values": values, "weights": weights, "unchanged": same}  # fmt: skip
+
+
+def _values(cell: Cell | None) -> dict[str, Any]:
+    """A task's values; none where it is not known, or cannot know them any more, as what it rests on is gone."""
+    try:
+        return dict(cell.task.values()) if cell else {}
+    except ValueError:
+        return {}
 
 
 def _files(accepted: result.Result | None) -> list[dict[str, Any]]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SHOWN = 12
 """Findings of one kind that are named; --json has all."""
+WORD = 14
+"""Letters of a table's cell that are kept on one line."""
 DIGITS = 16
 """Of a sha256 that people are shown."""
 
@@ -108,9 +110,19 @@ def show_table(table: "Table") -> None:
     from rich import box
     from rich.table import Table as Shown
 
-    shown = Shown(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title_justify="left", title=table.caption, title_style="")  # fmt: skip
-    for column in table.columns:
-        shown.add_column(column.heading, justify=column.align)
+    shown = Shown(
+        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold",
+        title=table.caption, title_justify="left", title_style="",
+    )  # fmt: skip
+    for place, column in enumerate(table.columns):
+        # A number is never cut or broken: texts and headings make room for it.
+        whole = all(" " not in row[place] and len(row[place]) <= WORD for row in table.rows)
+        heading = column.heading.replace(" ", "\n") if whole else column.heading
+        words = " ".join([heading, *(row[place] for row in table.rows)]).split()
+        least = max(len(word) for word in words if len(word) <= WORD)
+        shown.add_column(
+            heading, justify=column.align, no_wrap=whole, overflow="fold", min_width=least
+        )
     for place, row in enumerate(table.rows):
         if table.group_by and place and table.begins_group(place):
             shown.add_section()

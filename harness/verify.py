@@ -6,6 +6,7 @@ question draws today; are the report's files those that these scores give. Nothi
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -135,7 +136,12 @@ class Checked:
 def check(cell: Cell, found: result.Result) -> Checked:
     """Compute a result's scores again from its predictions, and hold its question's files against the question."""
     told = Checked(corrected=found.scores)
-    for file, content in cell.task.files().items():
+    try:
+        asked = cell.task.files()
+    except ValueError as error:
+        asked = {}
+        told.problems.append(("question", result.NAME, str(error)))
+    for file, content in asked.items():
         try:
             same = (found.folder / file).read_bytes() == content
         except OSError:
@@ -228,8 +234,8 @@ def _damaged(read: Plan, workdir: Workdir) -> Iterable[Finding]:
     for cell in read.cells:
         if cell.key in read.damaged:
             what = read.damaged[cell.key].replace(f"{workdir.root}/", "")
-            named = what.split(" ", 1)[0].rstrip(",")
-            file = named if (workdir.root / named).parent.is_dir() and "/" in named else ""
+            found = re.match(rf"(runs/{cell.short}/\S+?),? (is|has|was|cannot|which) ", what)
+            file = found[1] if found else ""
             yield Finding(
                 kind="damaged", cells=(cell.key,), file=file, what=f"{_called(cell)}: {what}"
             )
@@ -256,7 +262,7 @@ def _missing(read: Plan, workdir: Workdir) -> Iterable[Finding]:
             if not _point(some[0]):
                 what = f"{_called(some[0])}: it has no result{why}"
             else:
-                which = [int(str(cell.task.values()["resample"])) for cell in some]
+                which = [int(str(values_of(cell)["resample"])) for cell in some]
                 what = (
                     f"{there} of {len(cells)}: resample{'s' if len(some) > 1 else ''} {ranges(which)} of {_place(some[0])} "
                     f"{'have' if len(some) > 1 else 'has'} no result{why}"
@@ -264,16 +270,24 @@ def _missing(read: Plan, workdir: Workdir) -> Iterable[Finding]:
             yield Finding(kind="missing", cells=keys, what=what)
 
 
+def values_of(cell: Cell) -> Mapping[str, Any]:
+    """A task's values; none where it cannot know them any more, as what it rests on is gone."""
+    try:
+        return cell.task.values()
+    except ValueError:
+        return {}
+
+
 def _point(cell: Cell) -> tuple[Any, ...]:
     """What a cell shares with the other resamples of it; empty for a cell that is no resample."""
-    values = cell.task.values()
+    values = values_of(cell)
     if not cell.label or "resample" not in values:
         return ()
     return tuple(values.get(name) for name in ("dataset", "stream", "shots", "split"))
 
 
 def _place(cell: Cell) -> str:
-    values = cell.task.values()
+    values = values_of(cell)
     shots = "all videos" if values["shots"] == "all" else f"{values['shots']} videos per class"
     return f"“{cell.label}” on {values['dataset']} ({values.get('stream', '')}), {shots}, split {values['split']}"
 
@@ -282,7 +296,7 @@ def _called(cell: Cell) -> str:
     """A cell in a person's words, begun with its key."""
     if not _point(cell):
         return f"cell {cell.short} ({cell.label or type(cell.task).__name__})"
-    return f"cell {cell.short} ({_place(cell)}, resample {cell.task.values()['resample']})"
+    return f"cell {cell.short} ({_place(cell)}, resample {values_of(cell)['resample']})"
 
 
 def _inside(path: Path, workdir: Workdir) -> str:

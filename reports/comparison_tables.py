@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping
 
 import pandas as pd
 
-from reports.comparison import GAINED, Compared
+from reports.comparison import GAINED, POINT, Compared
 from reports.compose import Report
 from reports.evidence import Evidence
 from reports.fewshot_tables import ranges
@@ -14,6 +14,7 @@ from reports.pairing import Side
 from reports.published import DATASET_NAMES
 from reports.tables import (
     INCOMPLETE,
+    MINUS,
     MISSING,
     Column,
     Table,
@@ -23,6 +24,8 @@ from reports.tables import (
     videos,
 )
 
+TESTS = {"randomisation over videos": "randomised"}
+"""Tests as a narrow column calls them."""
 CLASSES_SHOWN = 12
 """Classes in the table of a page; the csv file has all."""
 ALONE_SHOWN = 40
@@ -95,12 +98,12 @@ def difference_table(found: Compared, first: Side, second: Side) -> Table:
         Column(header="n", align="right"),
         Column(header="A", unit="%", align="right"),
         Column(header="B", unit="%", align="right"),
-        Column(header="difference", unit="points", align="right"),
-        Column(header="95 % interval", unit="points", align="right"),
+        Column(header=f"B{MINUS}A", align="right"),
+        Column(header="95 % interval", align="right"),
         Column(header="test"),
         Column(header="p", align="right"),
-        Column(header="p (Holm)", align="right"),
-        Column(header="became right / wrong", unit="answers", align="right"),
+        Column(header="Holm", align="right"),
+        Column(header=f"+ / {MINUS}", align="right"),
     )
     rows = []
     for line in found.lines.to_dict("records"):
@@ -113,7 +116,7 @@ def difference_table(found: Compared, first: Side, second: Side) -> Table:
                 number(line["second"]),
                 number(line["difference"], signed=True),
                 MISSING if low == MISSING else f"[{low}, {high}]",
-                line["test"] or MISSING,
+                TESTS.get(line["test"], line["test"]) or MISSING,
                 p_text(line["p"]),
                 p_text(line["p_holm"]),
                 MISSING
@@ -127,7 +130,7 @@ def difference_table(found: Compared, first: Side, second: Side) -> Table:
         columns=columns,
         rows=tuple(rows),
         caption=(
-            f"Video accuracy of B ({second.name}) minus that of A ({first.name}) where both were asked the same: means over n "
+            f"Video accuracy of B ({second.name}) minus that of A ({first.name}){_on(found)}, in percentage points, where both were asked the same: means over n "
             f"resampled subsets or seeds that both have{over}."
         ),
         notes=_notes(found),
@@ -149,10 +152,12 @@ def _notes(found: Compared) -> tuple[str, ...]:
         )
     if tests - {"corrected t", "t", ""}:
         notes.append(
-            "Elsewhere they are over test videos: a paired bootstrap, and McNemar's exact test, or a randomisation test "
-            "where a video has several answers: they speak of other test videos for the same trained models."
+            "Elsewhere they are over test videos: a paired bootstrap, and McNemar's exact test, or (“randomised”) one that flips "
+            "the signs of videos' differences, where a video has several answers: they speak of other test videos for the same trained models."
         )
-    notes.append(f"p (Holm) is adjusted for the {int(lines['p'].notna().sum())} tests of this table.")  # fmt: skip
+    if lines["answers"].notna().any():
+        notes.append(f"+ / {MINUS}: answers of all pairs that became right, and that became wrong.")
+    notes.append(f"Holm: p adjusted for the {int(lines['p'].notna().sum())} tests of this table.")  # fmt: skip
     return tuple(notes)
 
 
@@ -165,7 +170,7 @@ def score_table(found: Compared, first: Side, second: Side) -> Table:
         Column(header="unit"),
         Column(header="A", align="right"),
         Column(header="B", align="right"),
-        Column(header="difference", align="right"),
+        Column(header=f"B{MINUS}A", align="right"),
     )
     rows = tuple(
         (
@@ -182,7 +187,7 @@ def score_table(found: Compared, first: Side, second: Side) -> Table:
     return Table(
         columns=columns,
         rows=rows,
-        caption=f"Scores of A ({first.name}) and of B ({second.name}), paired by {', '.join(found.pairing.by)}; B minus A.",
+        caption=f"Scores of A ({first.name}) and of B ({second.name}){_on(found)}, paired by {', '.join(found.pairing.by)}; B minus A.",
         notes=("These runs answered no test videos, so there is nothing to test a difference on.",),
     )  # fmt: skip
 
@@ -209,10 +214,10 @@ def class_table(found: Compared) -> Table:
             Column(header="test videos", align="right"),
             Column(header="A", unit="%", align="right"),
             Column(header="B", unit="%", align="right"),
-            Column(header="difference", unit="points", align="right"),
+            Column(header=f"B{MINUS}A", unit="points", align="right"),
         ),
         rows=rows,
-        caption="Right answers by true class, over the test videos of all pairs of a line; the largest changes first.",
+        caption=f"Right answers by true class{_on(found)}, over the test videos of all pairs of a line; the largest changes first.",
         notes=(f"{more} further lines are in the file _classes.csv.",) if more else (),
     )
 
@@ -241,15 +246,15 @@ def video_table(found: Compared, shown: int) -> Table:
             Column(header="split", align="right"),
             Column(header="video"),
             Column(header="class"),
-            Column(header="answer of A (probability)"),
-            Column(header="answer of B (probability)"),
+            Column(header="answer of A"),
+            Column(header="answer of B"),
             Column(header="change"),
             Column(header="runs", align="right"),
         ),
         rows=rows,
         caption=(
-            f"Test videos whose answer became right ({gained}) or wrong ({len(once) - gained}), in how many of the paired runs, and "
-            "the answers of the run in which the probability of the true class changed most; the largest change first."
+            f"Test videos{_on(found)} whose answer became right ({gained}) or wrong ({len(once) - gained}), in how many of the paired runs, and "
+            "the answers (with their probabilities) of the run in which the probability of the true class changed most; the largest change first."
         ),
         notes=(f"{more} further videos, and every run, are in the file _videos.csv.",)
         if more
@@ -324,13 +329,19 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def _on(found: Compared) -> str:
+    """On which dataset, where there is one: the tables have no column for it then."""
+    names = found.scores["dataset"].unique().tolist()
+    return f" on {DATASET_NAMES.get(names[0], names[0])}" if len(names) == 1 else ""
+
+
 def _shown_point(found: Compared) -> list[str]:
-    """Which coordinates the tables show: those that vary, and always the dataset; of classifiers the labelled videos, too."""
-    names = ["dataset"]
-    for name in ("stream", "shots", "method"):
-        if found.scores[name].nunique() > 1 or (name == "shots" and len(found.lines)):
-            names.append(name)
-    return names
+    """Which coordinates the tables show: those that vary; of classifiers always the labelled videos."""
+    return [
+        name
+        for name in POINT
+        if found.scores[name].nunique() > 1 or (name == "shots" and len(found.lines))
+    ]
 
 
 def _point_columns(found: Compared) -> list[Column]:
