@@ -143,7 +143,8 @@ def _compare(
     from harness import files
     from harness.look_back import show_table
     from reports.comparison import compare as find
-    from reports.comparison_tables import about, record, tables
+    from reports.comparison_record import about, record
+    from reports.comparison_tables import tables
     from reports.compose import compose
 
     content = {}

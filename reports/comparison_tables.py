@@ -1,14 +1,13 @@
 """A comparison as tables, the first side called A and the second B: what differs in the mean, in single classes, on single videos, and what has no partner."""
 
-import json
 import math
 from collections.abc import Hashable, Mapping
 
 import pandas as pd
 
 from reports.comparison import GAINED, POINT, Compared
+from reports.comparison_record import record
 from reports.compose import Report
-from reports.evidence import Evidence
 from reports.fewshot_tables import ranges
 from reports.pairing import Side
 from reports.published import DATASET_NAMES
@@ -30,30 +29,6 @@ CLASSES_SHOWN = 12
 """Classes in the table of a page; the csv file has all."""
 ALONE_SHOWN = 40
 """Lines of what has no partner or no result; json has all."""
-
-
-def about(name: str, first: Side, second: Side) -> Evidence:
-    """What a comparison's page says besides its tables: title, notes of both sides, where both come from."""
-    notes = [note for side in (first, second) for note in side.evidence.notes]
-    return Evidence(
-        experiment=name,
-        title=f"{second.name} minus {first.name}",
-        expected=(),
-        rows=(),
-        failed={},
-        provenance={
-            "notes": list(dict.fromkeys(notes)),
-            **{
-                side: {
-                    "name": each.name,
-                    "experiment": each.evidence.experiment,
-                    "methods": list(each.methods),
-                    **{key: value for key, value in each.evidence.provenance.items() if key != "notes"},
-                }
-                for side, each in (("first", first), ("second", second))
-            },
-        },
-    )  # fmt: skip
 
 
 def tables(found: Compared, first: Side, second: Side, *, shown: int) -> Report:
@@ -297,34 +272,9 @@ def alone_table(found: Compared, first: Side, second: Side) -> Table | None:
     )  # fmt: skip
 
 
-def record(found: Compared, first: Side, second: Side) -> bytes:
-    """Everything that was found, unrounded, with null where there is no number."""
-    evidence = about("comparison", first, second)
-    document = {
-        "first": first.name,
-        "second": second.name,
-        "paired_by": list(found.pairing.by),
-        "pairs": [list(each.cells) for each in found.pairing.pairs],
-        **{
-            name: json.loads(frame.to_json(orient="records", double_precision=15))
-            for name, frame in (
-                ("lines", found.lines),
-                ("scores", found.scores),
-                ("classes", found.classes),
-                ("videos", found.videos),
-            )
-        },
-        "without_partner": [[dict(cell) for cell in cells] for cells in found.pairing.alone],
-        "without_result": [[dict(cell) for cell in cells] for cells in found.without],
-        "provenance": dict(evidence.provenance),
-    }
-    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode()
-
-
 def p_text(p: float) -> str:
     """A p value for readers: three decimals, "< 0.001" below."""
-    if pd.isna(p):
+    if math.isnan(p):
         return MISSING
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 

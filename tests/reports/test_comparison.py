@@ -14,7 +14,8 @@ from statsmodels.stats.contingency_tables import mcnemar  # type: ignore[import-
 from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
 
 from reports.comparison import GAINED, LOST, Compared, compare
-from reports.comparison_tables import about, alone_table, record, tables
+from reports.comparison_record import about, record
+from reports.comparison_tables import alone_table, tables
 from reports.compose import compose
 from reports.evidence import Evidence, Value
 from reports.pairing import Side, pair
