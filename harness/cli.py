@@ -22,6 +22,7 @@ from harness.answers import (
     workdir_at,
 )
 from harness.data_verbs import data
+from harness.look_back_verbs import compare, show, verify
 from harness.source import UsageError
 from harness.words import OneOf, Place, Verbs, options
 
@@ -50,7 +51,8 @@ def cli() -> None:
     """  # noqa: D301 - \b is the character by which click keeps lines apart
 
 
-cli.add_command(data)
+for verb in (data, show, verify, compare):
+    cli.add_command(verb)
 
 
 @cli.command("list")

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -117,12 +117,31 @@ def refresh(plan: Plan, workdir: Workdir) -> Plan:
 
 def make(experiment: Experiment, workdir: Workdir) -> Plan:
     """Hold an experiment against a work folder; reads, changes nothing."""
-    cells = experiment.all_cells()
+    parts = {name: part.all_cells() for name, part in experiment.parts.items()}
+    return replace(of_cells(experiment.all_cells(), workdir), parts=parts)
+
+
+def of_cells(
+    cells: tuple[Cell, ...],
+    workdir: Workdir,
+    *,
+    verify: bool = False,
+    on_cell: Callable[[], None] = lambda: None,
+) -> Plan:
+    """The same for cells of any experiment.
+
+    Args:
+        cells: each after the cells it needs.
+        workdir: the work folder.
+        verify: read every file of every result and check its sha256, not its size alone.
+        on_cell: called before each cell.
+    """
     done: dict[str, result.Result] = {}
     damaged: dict[str, str] = {}
     for cell in cells:  # needs come first
+        on_cell()
         try:
-            found = result.read(workdir, cell)
+            found = result.read(workdir, cell, verify=verify)
         except result.DamagedResult as error:
             damaged[cell.key] = str(error)
             continue
@@ -139,8 +158,7 @@ def make(experiment: Experiment, workdir: Workdir) -> Plan:
             )
         else:
             done[cell.key] = found
-    parts = {name: part.all_cells() for name, part in experiment.parts.items()}
-    return Plan(cells=cells, done=done, damaged=damaged, parts=parts)
+    return Plan(cells=cells, done=done, damaged=damaged)
 
 
 def _lost(cell: Cell) -> str:

@@ -64,7 +64,8 @@ def draw(
         if file not in written and file not in before["files"]:
             path.unlink()
     if experiment.parts and "html" in formats:
-        page = _page(name, experiment, plan, workdir, settings, drawings)
+        facts = collect.origin(experiment, plan, settings)
+        page = page_of_parts(name, experiment, plan, workdir, settings, drawings, facts)
         written[f"{name}.html"] = folder / f"{name}.html"
         files.write(folder / f"{name}.html", page)
     problems = {part: each.problem for part, each in drawings.items() if each.problem}
@@ -73,6 +74,9 @@ def draw(
             **basis,
             "files": sorted({*written, *before["files"]}),
             "formats": sorted({*formats, *before["formats"]}),
+            "sha256": {
+                file: files.sha256_of(folder / file) for file in {*written, *before["files"]}
+            },
         }
         files.write_json(_stamp(workdir, name), stamp)
     return Drawn(files=written, problems=problems)
@@ -114,15 +118,16 @@ def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {line} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
-def _page(
+def page_of_parts(
     name: str,
     experiment: Experiment,
     plan: Plan,
     workdir: Workdir,
     settings: tuple[str, ...],
     drawings: Mapping[str, Drawing],
+    facts: Mapping[str, Any],
 ) -> bytes:
-    """The page with all parts."""
+    """The page with all parts; `facts` is what it says of where the numbers come from (`collect.origin`)."""
     from reports.anthology import Chapter, anthology  # pandas: only when something is drawn
 
     chapters = []
@@ -148,7 +153,7 @@ def _page(
         shared=len(plan.shared()),
         told={**collect.compute(plan), "knobs": ", ".join(settings) or "none set"},
         chapters=chapters,
-        provenance=collect.origin(experiment, plan, settings),
+        provenance=facts,
     )
 
 
@@ -201,14 +206,23 @@ def _stamp(workdir: Workdir, name: str) -> Path:
     return workdir.report(name) / ".drawn_from.json"
 
 
+def drawn_from(name: str, workdir: Workdir) -> dict[str, Any]:
+    """What the report in the work folder was drawn from, by which code, and to what; empty where nothing is known of it."""
+    try:
+        stamp = json.loads(_stamp(workdir, name).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return stamp if isinstance(stamp, dict) else {}
+
+
 def _drawn_before(name: str, workdir: Workdir, basis: Mapping[str, Any]) -> dict[str, list[str]]:
     """Files and formats that were drawn from the same results by the same code; none where others were."""
     told = ("files", "formats")
+    stamp = drawn_from(name, workdir)
     try:
-        stamp = json.loads(_stamp(workdir, name).read_bytes())
-        if {key: stamp[key] for key in stamp if key not in told} == basis:
+        if {key: stamp[key] for key in stamp if key not in (*told, "sha256")} == basis:
             return {key: [str(each) for each in stamp[key]] for key in told}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError):
         pass  # nothing is known of what lies there
     return {key: [] for key in told}
 

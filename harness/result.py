@@ -19,7 +19,7 @@ from typing import Any
 from harness import files, provenance
 from harness.workdir import Workdir
 from slurm import queue
-from tasks.cell import Cell
+from tasks.cell import SHORT, Cell
 
 FORMAT = 1
 NAME = "result.json"
@@ -135,7 +135,12 @@ def read(workdir: Workdir, cell: Cell, *, verify: bool = False) -> Result | None
     Raises:
         DamagedResult: when there is one that cannot be believed.
     """
-    path = workdir.cell(cell) / NAME
+    return read_key(workdir, cell.key, verify=verify)
+
+
+def read_key(workdir: Workdir, key: str, *, verify: bool = False) -> Result | None:
+    """As `read`, of a cell of which no more than its key is known."""
+    path = workdir.accepted(key)
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -146,11 +151,11 @@ def read(workdir: Workdir, cell: Cell, *, verify: bool = False) -> Result | None
         raise DamagedResult(f"{path} is cut short or altered")
     body = json.loads(content)
     del body["sha256"]
-    if body.get("format") != FORMAT or body.get("cell") != cell.key:
+    if body.get("format") != FORMAT or body.get("cell") != key:
         raise DamagedResult(
-            f"{path} is not a result of cell {cell.short} that this version can read"
+            f"{path} is not a result of cell {key[:SHORT]} that this version can read"
         )
-    result = Result(body, workdir.cell(cell))
+    result = Result(body, path.parent)
     for name, listed in body["files"].items():
         try:
             size = (result.folder / name).stat().st_size
