@@ -115,6 +115,14 @@ def test_a_split_without_a_run_leaves_no_difference_over_the_others(plan, tmp_pa
     assert "adjusted for the 4 tests" in text
 
 
+def test_a_run_whose_predictions_are_not_at_hand_is_no_run_here(plan, tmp_path) -> None:
+    answers(plan, tmp_path)
+    plan.kept.pop(f"ucf101/{BASELINE}, RGB/all/3/0")
+    lines = stream_differences(plan.evidence(name="two_stream")).to_dict("records")
+    assert [line["splits"] for line in lines] == [2, 3, 3, 2, 3]
+    assert [bool(np.isnan(line["p"])) for line in lines] == [True, False, False, True, False]
+
+
 def test_without_predictions_there_is_no_second_table(plan, tmp_path) -> None:
     answers(plan, tmp_path)
     plan.kept.clear()
