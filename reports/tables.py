@@ -5,9 +5,11 @@ the artefact's own file.
 """
 
 import html as escaping
+import itertools
 import math
 import re
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,11 +33,18 @@ class Column:
     unit: str = ""
     """Printed in brackets after the heading, empty for texts."""
     align: Literal["left", "right"] = "left"
+    over: str = ""
+    """Text that stands once above neighbouring columns of the same text: in LaTeX a line of its own, else before each header."""
+
+    @property
+    def own(self) -> str:
+        """Header and unit as one text."""
+        return f"{self.header} ({self.unit})" if self.unit else self.header
 
     @property
     def heading(self) -> str:
-        """Header and unit as one text."""
-        return f"{self.header} ({self.unit})" if self.unit else self.header
+        """All that is said above the column, as one text."""
+        return f"{self.over}: {self.own}" if self.over else self.own
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,6 +193,7 @@ def latex(table: Table) -> str:
         *([rf"\label{{{table.label}}}"] if table.label else []),
         rf"\begin{{tabular}}{{{shape}}}",
         r"\toprule",
+        *_latex_over(columns),
         " & ".join(_latex_heading(column) for column in columns) + r" \\",
         r"\midrule",
     ]
@@ -201,10 +211,21 @@ def latex(table: Table) -> str:
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
+def _latex_over(columns: Sequence[Column]) -> list[str]:
+    """The line above the headings, with a rule below each of its texts; nothing where no column has one."""
+    cells, rules, at = [], [], 1
+    for text, group in itertools.groupby(columns, key=lambda column: column.over):
+        width = len(list(group))
+        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{latex_text(text)}}}" if text else "& " * (width - 1))
+        rules += [rf"\cmidrule(lr){{{at}-{at + width - 1}}}"] if text else []
+        at += width
+    return [" & ".join(cells) + r" \\", "".join(rules)] if rules else []
+
+
 def _latex_heading(column: Column) -> str:
     """A heading; in several lines where it is long, as a column is as wide as its heading."""
     first, *others = textwrap.wrap(
-        column.heading, _HEADING_WIDTH, break_long_words=False, break_on_hyphens=False
+        column.own, _HEADING_WIDTH, break_long_words=False, break_on_hyphens=False
     ) or [""]
     if not others:
         return latex_text(first)
