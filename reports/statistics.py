@@ -235,6 +235,25 @@ def over_videos(
     )
 
 
+def mean_over_videos(right: Sequence[Sequence[float]], lists: Sequence[Sequence[str]]) -> Mean:
+    """How often one method is right on test videos: the mean over the test lists, in percent, and its interval.
+
+    Args:
+        right: for each test list, of each of its videos the share of right answers (1 or 0; in between for several seeds).
+        lists: for each test list, the ids of its videos, in the order of the answers.
+
+    Returns:
+        The mean with a 95 % percentile bootstrap interval over videos, those of several lists drawn as one; n is their
+        number, and sd nan: no spread over resamples is meant here.
+
+    Raises:
+        ValueError: as `over_videos`.
+    """
+    # Against a method that is never right: the same mean, the same videos drawn.
+    found = over_videos([[0.0] * len(each) for each in right], right, lists)
+    return Mean(mean=found.difference, sd=math.nan, n=found.n, low=found.low, high=found.high)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment (1979): p values that hold for a whole table at once, in the order given.
 
@@ -320,39 +339,3 @@ def _checked(values: Sequence[float]) -> np.ndarray:
             "least 1, and no hole"
         )
     return checked
-
-
-def mean_over_videos(right: Sequence[Sequence[float]], lists: Sequence[Sequence[str]]) -> Mean:
-    """How often one method is right on test videos: the mean over the test lists, in percent, and its interval.
-
-    Args:
-        right: for each test list, of each of its videos the share of right answers (1 or 0; in between for several seeds).
-        lists: for each test list, the ids of its videos, in the order of the answers.
-
-    Returns:
-        The mean with a 95 % percentile bootstrap interval over videos, those of several lists drawn as one; n is their
-        number, and sd nan: no spread over resamples is meant here.
-
-    Raises:
-        ValueError: as `over_videos`.
-    """
-    if not lists or len(right) != len(lists):
-        raise ValueError(
-            f"{len(right)} lists of answers for {len(lists)} lists of videos: give as many, at least 1"
-        )
-    places: dict[str, int] = {}
-    for ids in lists:
-        for each in ids:
-            places.setdefault(each, len(places))
-    share_V, weight_V = np.zeros(len(places)), np.zeros(len(places))
-    for ids, answers in zip(lists, right, strict=True):
-        if not len(ids) == len(answers) == len(set(ids)) or not len(ids):
-            raise ValueError(
-                f"a test list of {len(ids)} videos has {len(answers)} answers: each of its videos has one, and stands in it once"
-            )
-        at = np.array([places[each] for each in ids])
-        share_V[at] += np.asarray(answers, dtype=float) / (len(ids) * len(lists))
-        weight_V[at] += 1 / (len(ids) * len(lists))
-    low, high = _bootstrap(share_V, weight_V)
-    mean = 100 * float(share_V.sum())
-    return Mean(mean=mean, sd=math.nan, n=len(places), low=100 * low, high=100 * high)

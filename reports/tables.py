@@ -216,7 +216,9 @@ def _latex_over(columns: Sequence[Column]) -> list[str]:
     cells, rules, at = [], [], 1
     for text, group in itertools.groupby(columns, key=lambda column: column.over):
         width = len(list(group))
-        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{latex_text(text)}}}" if text else "& " * (width - 1))
+        cells.append(
+            rf"\multicolumn{{{width}}}{{c}}{{{latex_text(text)}}}" if text else "& " * (width - 1)
+        )
         rules += [rf"\cmidrule(lr){{{at}-{at + width - 1}}}"] if text else []
         at += width
     return [" & ".join(cells) + r" \\", "".join(rules)] if rules else []

@@ -335,5 +335,7 @@ def test_lists_of_different_length_weigh_the_same() -> None:
 def test_answers_that_do_not_fit_their_videos_are_refused(
     right: list[list[float]], lists: list[list[str]]
 ) -> None:
-    with pytest.raises(ValueError, match=r"lists of answers|each of its videos"):
+    with pytest.raises(
+        ValueError, match=r"lists of answers|each of its videos|names a video twice"
+    ):
         mean_over_videos(right, lists)
