@@ -12,10 +12,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from reports.cells import cell_list, cells_of_lines
 from reports.evidence import Evidence
 from reports.fewshot_tables import missing_table
 from reports.frame import by_split
 from reports.join import every_score, join, missing
+from reports.origins import facts_of, markdown_comment, told
 from reports.page import page
 from reports.published import DATASET_NAMES
 from reports.record import record
@@ -36,7 +38,7 @@ from reports.tables import (
     Column,
     Table,
     csv_bytes,
-    latex,
+    latex_document,
     markdown,
     markdown_text,
     number,
@@ -67,7 +69,7 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
             form: partial(_picture, evidence, lines, points, form) for form in ("png", "pdf", "svg")
         },
         "md": lambda: _markdown(evidence, table, lost),
-        "tex": lambda: latex(table).encode(),
+        "tex": lambda: latex_document(name, [table], told=told(evidence)),
         "html": lambda: page(
             title=evidence.title,
             lead=_lead(evidence),
@@ -76,9 +78,18 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
             sections=[("Accuracy", bare)],  # the page has a place of its own for what all notes say
             missing=lost,
             notes=evidence.notes,
-            provenance={k: v for k, v in evidence.provenance.items() if k != "notes"},
+            provenance=facts_of(evidence),
+            cells=cell_list(evidence, listed_in=f"{name}_runs.csv"),
         ),
-        "json": lambda: record(evidence, METRIC, curve=points, differences=lines),
+        "json": lambda: record(
+            evidence,
+            METRIC,
+            curve=points,
+            differences=lines,
+            curve_rests_on=_behind_points(evidence, points),
+            differences_rest_on=bare.rests_on,
+            tables=[("Accuracy", bare)],
+        ),
     }
     files = {f"{name}.{form}": make() for form, make in forms.items() if form in formats}
     if "csv" in formats:
@@ -119,8 +130,10 @@ def _table(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame) -> Tab
         Column(header="splits", align="right"),
         Column(header="published", unit="%", align="right"),
     ]
-    rows = []
+    rows, rests_on = [], []
     labels_of = label_of_line(evidence)
+    point = ("dataset", "method", "shots")
+    known = cells_of_lines(evidence, METRIC, point, whole=("split",))
     for line in lines.to_dict("records"):
         mine = {
             point["split"]: number(point["mean"])
@@ -147,6 +160,8 @@ def _table(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame) -> Tab
         )
         row.append(number(line["published"]))
         rows.append(tuple(row))
+        label = labels_of[line["method"], line["stream"]]
+        rests_on.append(known.get((line["dataset"], label, line["shots"]), ()))
     notes = []
     if (lines["splits"] < lines["expected"]).any():
         notes.append(f"{INCOMPLETE} Incomplete: no mean is taken over some of the splits.")
@@ -177,7 +192,15 @@ def _table(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame) -> Tab
         notes=tuple(notes),
         label=f"tab:{evidence.experiment.replace('_', '-')}",
         group_by=2,
+        rests_on=tuple(rests_on),
     )
+
+
+def _behind_points(evidence: Evidence, points: pd.DataFrame) -> list[tuple[str, ...]]:
+    """The cells behind each split's number."""
+    place = ["dataset", "method", "shots", "split"]
+    known = cells_of_lines(evidence, METRIC, place, whole=("resample",))
+    return [known.get(tuple(map(str, one)), ()) for one in points[place].itertuples(index=False)]
 
 
 def _lead(evidence: Evidence) -> str:
@@ -189,7 +212,7 @@ def _markdown(evidence: Evidence, table: Table, lost: Table | None) -> bytes:
     parts = [f"# {markdown_text(evidence.title)}\n", f"{_lead(evidence)}\n", markdown(table)]
     if lost is not None:
         parts += ["## Missing\n", markdown(lost)]
-    return "\n".join(parts).encode()
+    return "\n".join([*parts, markdown_comment(evidence)]).encode()
 
 
 def _picture(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame, form: str) -> bytes:

@@ -268,7 +268,8 @@ def test_all_forms_are_the_same_every_time_and_agree(make: Make) -> None:
         text = files[f"strips.{form}"].decode()
         assert "A note." in text
         assert "1,234 held-out sequences" in text
-        assert all(number in text for number in ("10.0", "11.0", "20.0", "21.0", "1,024"))
+        assert all(number in text for number in ("10.0", "11.0", "20.0", "21.0"))
+        assert ("1024" if form == "tex" else "1,024") in text  # siunitx sets the comma
     assert draw_models(evidence, []) == {}
     assert files["strips.pdf"].startswith(b"%PDF")
 

@@ -355,7 +355,9 @@ def test_all_forms_agree_and_are_the_same_every_time(runs: Runs) -> None:
     assert set(files) == forms | {"table2_frames.csv", "table2_seeds.csv"}
     page = Cells()
     page.feed(files["table2.html"].decode())
-    in_page = {tuple(row) for row in page.rows}
+    in_page = {
+        tuple(row[: len(row) - linked]) for row in page.rows for linked in (0, 1)
+    }  # cells come last
     for line in files["table2.md"].decode().splitlines():
         if line.startswith("| ") and not line.startswith("| :"):
             assert tuple(cell.strip() for cell in line.strip("|").split("|")) in in_page
