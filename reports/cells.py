@@ -21,6 +21,7 @@ ANCHOR = "cells"
 
 _FOLDER_DIGITS = 16  # of a cell's key, as the name of its folder
 _ALWAYS = ("dataset", "method")
+_FIRST = ("dataset", "stream", "split", "method", "shots", "resample", "seed")
 _NEVER = ("cell", "trained_cell")
 
 Lines = dict[tuple[str, ...], tuple[str, ...]]
@@ -143,15 +144,16 @@ def _by_cell(
 def _coordinates(
     cells: Sequence[Mapping[str, Value]],
 ) -> tuple[list[str], dict[str, Value]]:
-    """Names of the coordinates that tell the cells apart, and those that are the same for all."""
-    names = [name for name in dict.fromkeys(name for cell in cells for name in cell) if name not in _NEVER]  # fmt: skip
-    differ = [
-        name
-        for name in names
-        if name in _ALWAYS or len({repr(cell.get(name)) for cell in cells}) > 1
-    ]
-    same = {name: cells[0][name] for name in names if name not in differ}
-    return differ, same
+    """Names of the coordinates that tell the cells apart, as few as do, and the values that are the same for all."""
+    names = dict.fromkeys([*_FIRST, *(name for cell in cells for name in cell)])
+    there = [name for name in names if name not in _NEVER and any(name in cell for cell in cells)]
+    differ = [name for name in there if len({repr(cell.get(name)) for cell in cells}) > 1]
+    shown = [name for name in there if name in _ALWAYS or (name in _FIRST and name in differ)]
+    for name in differ:
+        if len({tuple(repr(cell.get(each)) for each in shown) for cell in cells}) == len(cells):
+            break
+        shown += [] if name in shown else [name]
+    return shown, {name: cells[0][name] for name in there if name not in {*differ, *shown}}
 
 
 def _shown(value: Value) -> str:

@@ -263,7 +263,7 @@ def _record(evidence: Evidence) -> bytes:
     behind = [
         keys
         for pair, mine in lines.groupby(["treatment", "baseline"], sort=False)
-        for keys in _behind_differences(mine, pair, known)
+        for keys in _behind_differences(mine, (str(pair[0]), str(pair[1])), known)
     ]
     return record(
         evidence,

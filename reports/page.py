@@ -32,8 +32,8 @@ tbody tr:last-child td { border-bottom: 1px solid #222; }
 th button { all: unset; cursor: pointer; text-align: inherit; }
 th button:hover { text-decoration: underline; }
 th button:focus-visible { outline: 2px solid #0072b2; outline-offset: 2px; }
-th[aria-sort=ascending] button::after { content: " \25b2"; font-size: .7em; }
-th[aria-sort=descending] button::after { content: " \25bc"; font-size: .7em; }
+th[aria-sort=ascending] button::after { content: " \\25b2"; font-size: .7em; }
+th[aria-sort=descending] button::after { content: " \\25bc"; font-size: .7em; }
 th.cells, td.cells { padding-left: .8rem; font-weight: 400; font-size: .85em; white-space: nowrap; color: #777; }
 td.cells a, details.cells a { color: #555; }
 details.cells table { font-size: .8rem; white-space: nowrap; }

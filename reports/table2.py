@@ -68,7 +68,7 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
             ("By predicted frame", _frames(frames[frames["dataset"] == each], behind))
             for each in datasets
         ),
-        ("Models", replace(_models(evidence, lines, means), rests_on=_behind(means, known))),
+        ("Models", replace(_models(evidence, lines, means), rests_on=_behind(means, behind))),
         *([("Later records", _records())] if "logistic" in set(means["output"]) else []),
     ]
     report = Report(

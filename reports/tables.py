@@ -179,6 +179,7 @@ def _latex_page(table: Table, rows: range) -> str:
         SETUP,
         rf"\caption{{{caption}}}",
         *([rf"\label{{{table.label}}}"] if table.label and first else []),
+        r"\par\medskip",
         r"\sbox0{%",
         rf"\begin{{tabular}}{{{''.join(shapes)}}}",
         r"\toprule",
