@@ -17,6 +17,7 @@ from reports.fig12 import FORMATS, draw, pairs
 from reports.frame import curve
 from reports.published import BASELINE, PRETRAINED, SINGLE_FRAME
 from reports.tables import MISSING, csv_bytes
+from tests.latex import assert_typesets_both_ways
 
 METHODS = (SINGLE_FRAME, BASELINE, PRETRAINED)
 VIDEO = "video_accuracy"
@@ -218,3 +219,10 @@ def test_a_method_without_blocks_lacks_no_block_accuracy(evidence):
     lines = [line for line in drawn.splitlines() if f"| {SINGLE_FRAME} |" in line and "±" in line]
     assert lines
     assert all(line.split("|")[6].strip() == MISSING for line in lines)
+
+
+def test_the_latex_typesets_both_ways(evidence, files, tmp_path):
+    assert_typesets_both_ways(tmp_path, "my_fig12", files["my_fig12.tex"])
+    told = [line for line in files["my_fig12.tex"].decode().split("\n") if line.startswith("%")]
+    assert "% commit: 0123abc" in told
+    assert "% knobs: resamples 10, shots 1; 4; all" in told

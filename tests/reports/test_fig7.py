@@ -21,6 +21,7 @@ from reports.evidence import Evidence, Value
 from reports.fig7 import KEPT, MEASURES, _watched, draw
 from reports.style import paper_style
 from reports.tables import MISSING
+from tests.latex import assert_typesets_both_ways
 
 STEPS, UNITS, SIDE, SEQUENCES = 40, 12, 8, 5
 FORMS = ("png", "pdf", "svg", "gif", "md", "tex", "html", "csv", "json")
@@ -334,3 +335,7 @@ def test_strips_show_early_steps_and_the_last() -> None:
 def test_the_report_needs_no_torch() -> None:
     code = "import sys, reports.fig7; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_latex_typesets_both_ways(files: dict[str, bytes], tmp_path: Path) -> None:
+    assert_typesets_both_ways(tmp_path, "fig7", files["fig7.tex"])
