@@ -24,7 +24,9 @@ INCOMPLETE = "\N{DAGGER}"
 MINUS = "\N{MINUS SIGN}"
 """The sign of a negative number in print; csv and json keep the plain hyphen."""
 
-_HEADING_WIDTH = 20  # letters of one line of a heading in LaTeX
+_HEADING_WIDTH = (
+    12  # letters of one line of a heading in LaTeX, where the cells below it are not wider
+)
 _LONG_TEXT = 40  # letters from which on a column of texts is broken into lines in LaTeX
 _PAGE_LINES = 42  # rows and lines above groups that fit a page in LaTeX
 
@@ -162,14 +164,12 @@ def _pages(table: Table) -> list[range]:
 def _latex_page(table: Table, rows: range) -> str:
     """The rows of one page with caption and heading; the notes follow the last."""
     columns = table.columns[table.group_by :]
-    kinds = [
-        numbers([row[place] for row in table.rows]) if column.align == "right" else None
-        for place, column in enumerate(table.columns)
-    ][table.group_by :]
     first = not rows or rows[0] == 0
-    shapes = [
-        _shape(column, kind, [row[place] for row in table.rows])
-        for place, (column, kind) in enumerate(zip(columns, kinds, strict=True), table.group_by)
+    texts = [[row[place] for row in table.rows] for place in range(len(table.columns))]
+    texts = texts[table.group_by :]
+    kinds = [
+        numbers(own) if column.align == "right" else None
+        for column, own in zip(columns, texts, strict=True)
     ]
     caption = latex_text(table.caption) if first else "Continued."
     lines = [
@@ -181,9 +181,9 @@ def _latex_page(table: Table, rows: range) -> str:
         *([rf"\label{{{table.label}}}"] if table.label and first else []),
         r"\par\medskip",
         r"\sbox0{%",
-        rf"\begin{{tabular}}{{{''.join(shapes)}}}",
+        rf"\begin{{tabular}}{{{''.join(map(_shape, columns, kinds, texts))}}}",
         r"\toprule",
-        " & ".join(map(_latex_heading, columns, kinds)) + r" \\",
+        " & ".join(map(_latex_heading, columns, kinds, texts)) + r" \\",
         r"\midrule",
     ]
     for place in rows:
@@ -216,10 +216,11 @@ def _shape(column: Column, kind: Numbers | None, texts: Sequence[str]) -> str:
     return r">{\raggedright\arraybackslash}p{5.5cm}" if long else "l"
 
 
-def _latex_heading(column: Column, kind: Numbers | None) -> str:
+def _latex_heading(column: Column, kind: Numbers | None, texts: Sequence[str]) -> str:
     """A heading, in braces above numbers; in several lines where it is long, as a column is as wide as its heading."""
+    width = max(_HEADING_WIDTH, *map(len, texts), 0)
     first, *others = textwrap.wrap(
-        column.heading, _HEADING_WIDTH, break_long_words=False, break_on_hyphens=False
+        column.heading, width, break_long_words=False, break_on_hyphens=False
     ) or [""]
     if not others:
         return latex_text(first) if kind is None else f"{{{latex_text(first)}}}"

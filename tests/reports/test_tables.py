@@ -103,7 +103,7 @@ def test_latex_breaks_long_headings_between_words_and_no_others():
         Column(header="model"),
         Column(header="published, Moving MNIST & patches", unit="nats/frame", align="right"),
     )
-    lines = r"{published, Moving \\ MNIST \& patches \\ (nats/frame)}"
+    lines = r"{published, \\ Moving MNIST \\ \& patches \\ (nats/frame)}"
     text = latex(Table(columns=columns, rows=(("a", "1"),), caption="c"))
     assert rf"model & {{\shortstack{lines}}} \\" in text.split("\n")  # in braces above numbers
     text = latex(Table(columns=columns, rows=(("a", "[1, 2]"),), caption="c"))
