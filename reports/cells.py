@@ -83,7 +83,8 @@ def cell_list(evidence: Evidence, *, listed_in: str = "") -> CellList:
     """
     scores, runs = _by_cell(evidence)
     done = sum(str(cell["cell"]) in runs for cell in evidence.expected)
-    summary = f"{len(evidence.expected):,} cells, {done:,} with an accepted result"
+    noun = "cell" if len(evidence.expected) == 1 else "cells"
+    summary = f"{len(evidence.expected):,} {noun}, {done:,} with an accepted result"
     if len(evidence.expected) > MOST:
         file = listed_in or f"{evidence.experiment}.json"
         line = f'<p id="{ANCHOR}">{summary}: <a href="{quote(file)}">{escape(file)}</a> lists them.</p>'

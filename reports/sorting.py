@@ -105,7 +105,7 @@ SCRIPT = r"""
     const row = link.closest("tr"), width = Number(row.closest("table").dataset.group || 0);
     const named = [...row.cells].slice(0, Math.max(width + 1, 1)).map(cell => cell.textContent.trim());
     details.open = true;
-    show(details, places(link.dataset.cells), `Behind one line (${named.join(", ")}): ${link.textContent}.`);
+    show(details, places(link.dataset.cells), `Behind one line (${named.join(", ")}): ${link.textContent} ${link.textContent === "1" ? "cell" : "cells"}.`);
   });
 })();
 """

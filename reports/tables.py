@@ -278,8 +278,7 @@ def _cells_link(keys: Sequence[str], places: Mapping[str, int]) -> str:
     ranges = " ".join(
         str(low) if low == high else f"{low}-{high}" for low, high in zip(starts, ends, strict=True)
     )
-    noun = "cell" if len(found) == 1 else "cells"
-    return f'<a href="#cells" data-cells="{ranges}" title="show them">{len(found)} {noun}</a>'
+    return f'<a href="#cells" data-cells="{ranges}" title="show these cells">{len(found)}</a>'
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:

@@ -158,6 +158,7 @@ def latex_file(name: str, tables: Sequence[str], *, told: Sequence[str] = ()) ->
         r"\else",
         r"  \documentclass[a4paper]{article}",
         r"  \usepackage[T1]{fontenc}",
+        r"  \IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}",
         r"  \usepackage[margin=2cm]{geometry}",
         rf"  \usepackage{{{','.join(needed)}}}",
         r"  \def\EndOfTables{\end{document}}",

@@ -79,10 +79,12 @@ def test_a_page_from_disk_sorts_its_tables_and_shows_the_cells_behind_a_line(fil
 
         assert browser.execute_script(SHOWN) == []  # folded
         links = browser.find_elements(By.CSS_SELECTOR, "a[data-cells]")
-        assert [link.text for link in links] == ["1 cell", "2 cells"]
+        assert [link.text for link in links] == ["1", "2"]
         links[1].click()
         assert browser.execute_script(SHOWN) == ["1", "2"]
         assert browser.current_url.endswith("#cells")
+        told = browser.find_element(By.CSS_SELECTOR, "p.filter").text
+        assert told.startswith("Behind one line (x, m2): 2 cells.")
         browser.find_element(By.CSS_SELECTOR, "p.filter button").click()
         assert browser.execute_script(SHOWN) == ["0", "1", "2", "3"]
         place = browser.find_element(By.CSS_SELECTOR, "tr[data-cell] a").get_attribute("href")

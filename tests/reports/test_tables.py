@@ -254,7 +254,7 @@ def test_a_row_leads_to_the_cells_that_it_rests_on():
     )  # fmt: skip
     places = {f"k{n}": n for n in range(5)}
     assert links(html(made, places)) == [
-        ("0-2 4", "4 cells"), ("3", "1 cell"), ("", MISSING), ("", MISSING),
+        ("0-2 4", "4"), ("3", "1"), ("", MISSING), ("", MISSING),
     ]  # fmt: skip
     assert links(html(made)) == links(html(made, {})) == []
     assert "cells" not in html(table(("a", "1")), places)
