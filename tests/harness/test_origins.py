@@ -1,7 +1,10 @@
 """From a report back to its runs: links that hold, data that are told apart, bytes that do not depend on the place."""
 
 import json
+import os
+import pty
 import re
+import subprocess
 from html import unescape
 from pathlib import Path
 from urllib.parse import unquote
@@ -12,7 +15,7 @@ from harness.collect import data_of
 from harness.plan import Plan
 from harness.result import Result
 from tests.harness.faked import invoke
-from tests.harness.running import NUM_CELLS, Harness
+from tests.harness.running import NUM_CELLS, Harness, environment
 
 HREF = re.compile(r'<a href="([^"#][^"]*/)"')
 SHA = "0123456789abcdef" * 4
@@ -80,6 +83,29 @@ def test_the_main_table_is_printed_when_asked_for(copy_of_finished: Harness) -> 
     assert "±" not in invoke("report", *words).output
     asked = invoke("report", *words, "--show", "--json")
     assert set(json.loads(asked.stdout)) >= {"fig12.csv"}
+
+
+def test_a_run_on_a_terminal_ends_with_the_main_table(copy_of_finished: Harness) -> None:
+    remembered = json.loads((copy_of_finished.work / "experiments" / "fig12.json").read_bytes())
+    sets = [word for each in remembered["settings"] for word in ("--set", each)]
+    command = copy_of_finished.command("run", "fig12", *sets)
+    here, there = pty.openpty()
+    with subprocess.Popen(
+        command, stdout=there, stderr=subprocess.DEVNULL, env=environment()
+    ) as running:
+        os.close(there)
+        told = b"".join(iter(lambda: _read(here), b""))
+    os.close(here)
+    assert running.returncode == 0
+    assert b"digits, LSTM classifier" in told
+    assert "mean ± sd".encode() in told
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # the other end was closed
+        return b""
 
 
 @pytest.mark.parametrize(
