@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from html import escape
 from urllib.parse import quote
 
+import pandas as pd
+
 from reports.evidence import Evidence, Value
 from reports.join import join
 
@@ -59,6 +61,18 @@ def cells_of_lines(
     for key, *place in used[["cell", *line]].itertuples(index=False):
         found.setdefault(tuple(map(str, place)), []).append(str(key))
     return {place: tuple(keys) for place, keys in found.items()}
+
+
+def own_cells(lines: pd.DataFrame) -> tuple[tuple[str, ...], ...]:
+    """The cell of each line, for lines that are of one cell each; none for a line whose cell has no run.
+
+    Args:
+        lines: With the columns `cell` and `run`, as of `reports.scores.scores`.
+    """
+    return tuple(
+        (str(cell),) if there else ()
+        for cell, there in zip(lines["cell"], lines["run"].notna(), strict=True)
+    )
 
 
 def record_of_cells(evidence: Evidence) -> list[dict[str, object]]:
