@@ -4,23 +4,33 @@ Frames in (`reports.frame`, `reports.join`), `reports.tables.Table` out. Every s
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
+from reports.frame import SEEDS, SUBSETS, TEST_VIDEOS
 from reports.published import DATASET_NAMES, entry
-from reports.tables import INCOMPLETE, MISSING, Column, Table, count, mean_sd, number, videos
+from reports.statistics import DRAWS
+from reports.tables import (
+    INCOMPLETE,
+    MISSING,
+    Column,
+    Table,
+    count,
+    interval,
+    mean_sd,
+    number,
+    p_value,
+    videos,
+)
 
 _SPREAD = "mean ± sd (ddof = 1) over n resampled training subsets"
 _DATASET = Column(header="dataset")
 _METHOD = Column(header="method")
 _VIDEOS = Column(header="videos per class", align="right")
 
-INTERVAL_NOTE = (
-    "The 95 % interval is the two-sided t interval over resamples. Different resamples share training videos and are "
-    "tested on the same videos, so it is too narrow (Nadeau & Bengio, 2003); and it speaks of drawing the labelled "
-    "training subset again for one test list, not of new test videos."
-)
+_INTERVAL = Column(header="95 % interval", align="right")
 ALL_NOTE = 'At "all" every resample trains on the same videos, so the spread there is that of the seed alone.'
 
 
@@ -50,6 +60,7 @@ def accuracy_table(
     """
     columns = [_DATASET, _METHOD, _VIDEOS, Column(header="n", align="right")]
     columns.append(Column(header="video accuracy", unit="%", align="right"))
+    columns.append(replace(_INTERVAL, unit="%"))
     if blocks is not None:
         columns.append(Column(header="block accuracy", unit="%", align="right"))
     columns.append(Column(header="published", unit="%", align="right"))
@@ -60,6 +71,7 @@ def accuracy_table(
             *_point(point),
             count(point["n"], point["expected"]),
             mean_sd(point["mean"], point["sd"]),
+            interval(point["ci_low"], point["ci_high"]),
         ]
         if blocks is not None:
             block = blocks.iloc[place]
@@ -69,11 +81,17 @@ def accuracy_table(
             same = block["n"] == point["n"] or point["method"] not in with_blocks
             row.append(shown if same else f"{shown} ({count(block['n'], block['expected'])})")
         rows.append((*row, number(point["published"])))
-    notes = [*_incomplete_note(curve), *_all_note(curve), *_published_notes(curve)]
+    notes = [
+        *_incomplete_note(curve),
+        *_all_note(curve),
+        *_interval_notes(curve, "the 95 % interval of the mean is", splits),
+        *_published_notes(curve),
+    ]
     datasets = " and ".join(dict.fromkeys(row[0] for row in rows))
     caption = f"{_sentence(title)} Accuracies on {datasets} are {_SPREAD}{splits_phrase(splits)}."
     if blocks is not None:
         caption += " Block accuracy counts 16-frame blocks one by one, video accuracy whole videos."
+    caption += " The interval is of the mean of the video accuracy."
     return Table(
         columns=tuple(columns),
         rows=tuple(rows),
@@ -85,16 +103,34 @@ def accuracy_table(
 
 
 def difference_table(
-    paired: pd.DataFrame, treatment: str, baseline: str, *, splits: Sequence[int], label: str
+    paired: pd.DataFrame,
+    treatment: str,
+    baseline: str,
+    *,
+    splits: Sequence[int],
+    label: str,
+    tests: int | None = None,
 ) -> Table:
-    """One row per number of labelled videos: treatment minus baseline in percentage points."""
+    """One row per number of labelled videos: treatment minus baseline in percentage points.
+
+    Args:
+        paired: `reports.frame.paired` of both; `p_holm` may be adjusted for more lines than these.
+        treatment: Method label of the minuend.
+        baseline: Method label of the subtrahend.
+        splits: The dataset splits that occur.
+        label: LaTeX label.
+        tests: How many tests `p_holm` is adjusted for; those of this table if left out.
+    """
     points = "points"
     columns = (
         _DATASET,
         _VIDEOS,
         Column(header="n", align="right"),
         Column(header="difference", unit=points, align="right"),
-        Column(header="95 % interval", unit=points, align="right"),
+        replace(_INTERVAL, unit=points),
+        Column(header="p", align="right"),
+        Column(header="p (Holm)", align="right"),
+        Column(header="interval and p over"),
         Column(header="published", unit=points, align="right"),
     )
     rows = []
@@ -102,14 +138,16 @@ def difference_table(
         difference = number(point["mean_difference"], signed=True)
         if not math.isnan(point["sd"]):
             difference += f" ± {number(point['sd'])}"
-        low, high = (number(point[name], signed=True) for name in ("ci_low", "ci_high"))
         rows.append(
             (
                 _dataset(point),
                 videos(point["shots"], point["labels_per_class"]),
                 count(point["n"], point["expected"]),
                 difference,
-                MISSING if low == MISSING else f"[{low}, {high}]",
+                interval(point["ci_low"], point["ci_high"], signed=True),
+                p_value(point["p"]),
+                p_value(point["p_holm"]),
+                _over(point),
                 number(point["published_difference"], signed=True),
             )
         )
@@ -117,11 +155,17 @@ def difference_table(
         f"Video accuracy of “{treatment}” minus “{baseline}” in percentage points: {_SPREAD} drawn alike for both"
         f"{splits_phrase(splits)}."
     )
+    counted = int(paired["p"].notna().sum()) if tests is None else tests
     return Table(
         columns=columns,
         rows=tuple(rows),
         caption=caption,
-        notes=(*_incomplete_note(paired), INTERVAL_NOTE),
+        notes=(
+            *_incomplete_note(paired),
+            *_all_note(paired),
+            *_interval_notes(paired, "the 95 % interval of the difference and p are", splits),
+            *_holm_note(paired, counted),
+        ),
         label=label,
         group_by=1,
     )
@@ -212,6 +256,75 @@ def _incomplete_note(lines: pd.DataFrame) -> tuple[str, ...]:
 
 def _all_note(curve: pd.DataFrame) -> tuple[str, ...]:
     return (ALL_NOTE,) if ((curve["shots"] == "all") & curve["sd"].notna()).any() else ()
+
+
+def _over(point: Mapping[Hashable, object]) -> str:
+    """What an interval and its p are over, in a word or two."""
+    over = point["over"]
+    if over == SUBSETS and math.isnan(float(str(point["overlap"]))):
+        return f"{SUBSETS}, uncorrected"
+    if over == TEST_VIDEOS:
+        return f"{int(float(str(point['over_n']))):,} {TEST_VIDEOS}"
+    return str(over) if isinstance(over, str) else MISSING
+
+
+def _interval_notes(lines: pd.DataFrame, what: str, splits: Sequence[int]) -> list[str]:
+    """What each kind of interval that occurs is over, and how it was corrected.
+
+    Args:
+        lines: Of `reports.frame.curve` or `paired`.
+        what: What is said to be over something, with its verb.
+        splits: The dataset splits that occur.
+    """
+    subsets = lines[lines["over"] == SUBSETS]
+    corrected = subsets.loc[subsets["overlap"].notna(), "overlap"]
+    notes = []
+    if len(corrected):
+        low, high = corrected.min(), corrected.max()
+        shown = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
+        several = " (for means over splits the largest that it can be)" if len(splits) > 1 else ""
+        notes.append(
+            f"Over subsets: {what} by Student's t over resampled training subsets, widened for the training videos that they "
+            f"share (Nadeau and Bengio, 2003), here a correlation of {shown}{several}. It says what other training videos "
+            "would give, tested on the same list."
+        )
+    if len(subsets) > len(corrected):
+        notes.append(
+            f"Over subsets, not corrected: {what} by Student's t over resampled training subsets. They share training videos, and "
+            "how many is not known here, so it is too narrow (Nadeau and Bengio, 2003)."
+        )
+    if (lines["over"] == SEEDS).any():
+        notes.append(
+            f"Over seeds: {what} by Student's t over runs that trained on the same videos. It says what other seeds would give, "
+            "nothing of other videos."
+        )
+    on_videos = lines[lines["over"] == TEST_VIDEOS]
+    if len(on_videos):
+        notes.append(
+            f"Over test videos: the 95 % interval is a paired bootstrap of them ({DRAWS:,} draws), p is by "
+            f"{tests_in_words(on_videos['test'])}; a video counts by the share of seeds that answer it right. It says what other "
+            "test videos would give, of models trained as these."
+        )
+    return notes
+
+
+def tests_in_words(tests: Iterable[str]) -> str:
+    """Tests over videos as a note names them, each once."""
+    words = {
+        "McNemar": "McNemar's exact test",
+        "randomisation over videos": "randomisation (random signs of the videos' differences)",
+    }
+    return " or ".join(words[each] for each in dict.fromkeys(tests))
+
+
+def _holm_note(lines: pd.DataFrame, tests: int) -> tuple[str, ...]:
+    if not lines["p"].notna().any():
+        return ()
+    return (
+        f"p is two-sided, of no difference; “p (Holm)” is adjusted for all {tests} tests of this report."
+        if tests > 1
+        else "p is two-sided, of no difference; it is the only test of this report.",
+    )
 
 
 def _published_notes(curve: pd.DataFrame) -> list[str]:

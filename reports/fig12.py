@@ -6,8 +6,9 @@ tables in `reports.fewshot_tables`; the metric is video accuracy throughout, blo
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import cache
 
 import pandas as pd
 
@@ -27,6 +28,7 @@ from reports.page import page
 from reports.panels import accuracy_panels
 from reports.published import SINGLE_FRAME
 from reports.record import commit, record
+from reports.statistics import holm
 from reports.style import paper_style, render
 from reports.tables import Table, csv_bytes, latex_document, markdown, markdown_text
 
@@ -51,30 +53,32 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
     Raises:
         ValueError: For evidence that `reports.join` refuses.
     """
+    # Compared once for all forms, if at all: predictions of many runs take a while to read.
+    compared = cache(lambda: differences(evidence))
     files: dict[str, bytes] = {}
     for form in FORMATS:
         if form in formats:
-            files |= _files(evidence, form)
+            files |= _files(evidence, form, compared)
     return files
 
 
-def _files(evidence: Evidence, form: str) -> dict[str, bytes]:
+def _files(evidence: Evidence, form: str, compared: Callable[[], pd.DataFrame]) -> dict[str, bytes]:
     """The files of one format."""
     name = evidence.experiment
     if form == "csv":
         return {
             f"{name}.csv": csv_bytes(curve(evidence, METRIC)),
-            f"{name}_difference.csv": csv_bytes(differences(evidence)),
+            f"{name}_difference.csv": csv_bytes(compared()),
             f"{name}_runs.csv": csv_bytes(every_score(evidence)),
         }
     if form == "md":
-        content = _markdown(evidence)
+        content = _markdown(evidence, compared())
     elif form == "tex":
-        content = _latex(evidence)
+        content = _latex(evidence, compared())
     elif form == "html":
-        content = _html(evidence)
+        content = _html(evidence, compared())
     elif form == "json":
-        content = _record(evidence)
+        content = _record(evidence, compared())
     else:
         content = _picture(evidence, form)
     return {f"{name}.{form}": content}
@@ -100,13 +104,19 @@ def pairs(methods: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def differences(evidence: Evidence) -> pd.DataFrame:
-    """`reports.frame.paired` of every pair of methods, one under the other, in percentage points."""
+    """`reports.frame.paired` of every pair of methods, one under the other, in percentage points.
+
+    `p_holm` is adjusted for all of them together.
+    """
     found = [
         paired(evidence, METRIC, *pair).assign(treatment=pair[0], baseline=pair[1])
         for pair in pairs(_methods(evidence))
     ]
     columns = ["treatment", "baseline", *PAIRED]
-    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+    if not found:
+        return pd.DataFrame(columns=columns)
+    lines = pd.concat(found, ignore_index=True)[columns]
+    return lines.assign(p_holm=holm(lines["p"].tolist()))
 
 
 def error_bar_note(points: pd.DataFrame, splits: Sequence[int]) -> str:
@@ -188,10 +198,13 @@ def _accuracy_tables(evidence: Evidence) -> list[Table]:
     ]
 
 
-def _difference_tables(evidence: Evidence) -> list[Table]:
+def _difference_tables(evidence: Evidence, compared: pd.DataFrame) -> list[Table]:
     """One table per pair of methods."""
     known = _cells_of_points(evidence)
-    lines = {pair: paired(evidence, METRIC, *pair) for pair in pairs(_methods(evidence))}
+    lines = {
+        pair: compared[(compared["treatment"] == pair[0]) & (compared["baseline"] == pair[1])]
+        for pair in pairs(_methods(evidence))
+    }
     return [
         replace(
             difference_table(
@@ -199,6 +212,7 @@ def _difference_tables(evidence: Evidence) -> list[Table]:
                 *pair,
                 splits=_splits(evidence),
                 label=_label(evidence, f"difference-{place}"),
+                tests=int(compared["p"].notna().sum()),
             ),
             rests_on=_behind_differences(lines[pair], pair, known),
         )
@@ -223,10 +237,10 @@ def _lead(evidence: Evidence) -> str:
     return f"{lead} Code: commit {text}{dirty}."
 
 
-def _markdown(evidence: Evidence) -> bytes:
+def _markdown(evidence: Evidence, compared: pd.DataFrame) -> bytes:
     parts = [f"# {markdown_text(evidence.title)}\n", f"{markdown_text(_lead(evidence))}\n"]
     parts += [markdown(table) for table in _accuracy_tables(evidence)]
-    parts += [markdown(table) for table in _difference_tables(evidence)]
+    parts += [markdown(table) for table in _difference_tables(evidence, compared)]
     if len(_splits(evidence)) > 1:
         parts.append(markdown(split_table(by_split(evidence, METRIC))))
     lost = missing_table(missing(evidence, METRIC))
@@ -237,52 +251,48 @@ def _markdown(evidence: Evidence) -> bytes:
     return "\n".join([*parts, markdown_comment(evidence)]).encode()
 
 
-def _latex(evidence: Evidence) -> bytes:
-    tables = [*_accuracy_tables(evidence), *_difference_tables(evidence)]
+def _latex(evidence: Evidence, compared: pd.DataFrame) -> bytes:
+    tables = [*_accuracy_tables(evidence), *_difference_tables(evidence, compared)]
     if evidence.notes and tables:
         tables[-1] = replace(tables[-1], notes=(*tables[-1].notes, *evidence.notes))
     lines = [*told(evidence), _lead(evidence)]
     return latex_document(evidence.experiment, tables, told=lines)
 
 
-def _sections(evidence: Evidence) -> list[tuple[str, Table]]:
+def _sections(evidence: Evidence, compared: pd.DataFrame) -> list[tuple[str, Table]]:
     """Heading and table, in their order."""
     sections = [("Accuracy", table) for table in _accuracy_tables(evidence)]
-    sections += [("Difference", table) for table in _difference_tables(evidence)]
+    sections += [("Difference", table) for table in _difference_tables(evidence, compared)]
     if len(_splits(evidence)) > 1:
         sections.append(("By split", split_table(by_split(evidence, METRIC))))
     return sections
 
 
-def _record(evidence: Evidence) -> bytes:
-    points, known, lines = (
-        curve(evidence, METRIC),
-        _cells_of_points(evidence),
-        differences(evidence),
-    )
+def _record(evidence: Evidence, compared: pd.DataFrame) -> bytes:
+    points, known = curve(evidence, METRIC), _cells_of_points(evidence)
     behind = [
         keys
-        for pair, mine in lines.groupby(["treatment", "baseline"], sort=False)
+        for pair, mine in compared.groupby(["treatment", "baseline"], sort=False)
         for keys in _behind_differences(mine, (str(pair[0]), str(pair[1])), known)
     ]
     return record(
         evidence,
         METRIC,
         curve=points,
-        differences=lines,
+        differences=compared,
         curve_rests_on=_behind_points(points, known),
         differences_rest_on=behind,
-        tables=_sections(evidence),
+        tables=_sections(evidence, compared),
     )
 
 
-def _html(evidence: Evidence) -> bytes:
+def _html(evidence: Evidence, compared: pd.DataFrame) -> bytes:
     return page(
         title=evidence.title,
         lead=_lead(evidence),
         figure_svg=_picture(evidence, "svg"),
         figure_alt="Video accuracy against labelled videos per class; the tables below have the numbers.",
-        sections=_sections(evidence),
+        sections=_sections(evidence, compared),
         missing=missing_table(missing(evidence, METRIC)),
         notes=evidence.notes,
         provenance=facts_of(evidence),

@@ -26,6 +26,7 @@ caption { text-align: left; padding-bottom: .5rem; }
 th { border-bottom: 2px solid #222; vertical-align: bottom; }
 th, td { padding: .25rem .8rem .25rem 0; text-align: left; }
 th.right, td.right { text-align: right; }
+td.right { white-space: nowrap; }
 tbody tr:hover { background: #f5f5f5; }
 tr.group td { border-top: 1px solid #ddd; }
 tbody tr:last-child td { border-bottom: 1px solid #222; }

@@ -3,12 +3,14 @@
 Written apart from the code that scored the run, so that the two check each other. Shapes: V test videos, C classes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from reports.evidence import Evidence
+from reports.statistics import Comparison, over_videos
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -32,7 +34,13 @@ class Predicted:
         return np.asarray(self.chosen == self.labels)
 
     def among_first(self, count: int) -> np.ndarray:
-        """Whether the true class is among the `count` most probable ones (V,); of equal ones the first come first."""
+        """Whether the true class is among the `count` most probable ones (V,); of equal ones the first come first.
+
+        Raises:
+            ValueError: for a count below 1. With as many as there are classes, or more, every answer is right.
+        """
+        if count < 1:
+            raise ValueError(f"count={count}: the true class is looked for among at least 1")
         first = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
         return np.asarray((first == self.labels[:, None]).any(axis=1))
 
@@ -83,17 +91,114 @@ def predicted_in(table: pd.DataFrame, *, whose: str) -> Predicted:
             f"{whose} predicted no classes of videos (it has {', '.join(map(str, table.columns[:6]))}, ...): only "
             "classifiers can be looked at so"
         )
+    if table.empty or table[["video_id", "block", "label"]].isna().any(axis=None):
+        raise ValueError(
+            f"{whose} predicted nothing, or does not say of which video, block and label"
+        )
     if table.duplicated(["video_id", "block"]).any():
         raise ValueError(f"{whose} predicted a block of a video twice")
-    by_video = table.groupby("video_id", sort=True)
-    if (by_video["label"].nunique() != 1).any():
-        raise ValueError(f"{whose} gives one video two labels")
-    labels = by_video["label"].first()
-    if not labels.between(0, len(columns) - 1).all():
-        raise ValueError(f"{whose} has labels that are none of its {len(columns)} classes")
-    means = table[columns].astype(float).groupby(table["video_id"], sort=True).mean()
-    return Predicted(
-        videos=tuple(str(each) for each in labels.index),
-        labels=labels.to_numpy(dtype=np.int64),
-        probabilities=means.to_numpy(dtype=np.float64),
+    videos, place_B = np.unique(
+        table["video_id"].astype(str).to_numpy(dtype=str), return_inverse=True
     )
+    label_B = table["label"].to_numpy()
+    labels = np.zeros(len(videos), dtype=np.int64)
+    labels[place_B] = label_B.astype(np.int64)
+    if (labels[place_B] != label_B).any():
+        raise ValueError(f"{whose} gives one video two labels, or one that is no class")
+    if labels.min() < 0 or labels.max() >= len(columns):
+        raise ValueError(f"{whose} has labels that are none of its {len(columns)} classes")
+    blocks_V = np.bincount(place_B)
+    means = np.empty((len(videos), len(columns)))
+    for place, name in enumerate(columns):
+        means[:, place] = np.bincount(place_B, weights=table[name].to_numpy(dtype=float)) / blocks_V
+    if not np.isfinite(means).all():
+        raise ValueError(f"{whose} has probabilities that are no finite numbers")
+    return Predicted(
+        videos=tuple(map(str, videos)),
+        labels=labels,
+        probabilities=means,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Answered:
+    """What several runs answered on one test list, videos sorted by id."""
+
+    videos: tuple[str, ...]
+    labels: np.ndarray
+    """True classes (V,)."""
+    shares: np.ndarray
+    """Of each video the share of runs that answered it right (V,)."""
+
+
+def answered(evidence: Evidence, cells: Sequence[str]) -> Answered | None:
+    """What several runs answered on one test list.
+
+    Args:
+        evidence: whose `kept` knows the runs' folders.
+        cells: at least one key of a cell; all are tested on the same list.
+
+    Returns:
+        The shares of right answers; None when one of the cells has no accepted run.
+
+    Raises:
+        ValueError: when they answered other videos or labels than each other; see also `predicted`.
+    """
+    found: list[Predicted] = []
+    for cell in cells:
+        mine = predicted(evidence, cell)
+        if mine is None:
+            return None
+        found.append(mine)
+        _check_same_list(cells[0], found[0], cell, mine)
+    return Answered(
+        videos=found[0].videos,
+        labels=found[0].labels,
+        shares=np.mean([each.right for each in found], axis=0, dtype=float),
+    )
+
+
+def difference_over_videos(
+    evidence: Evidence, pairs: Sequence[tuple[Sequence[str], Sequence[str]]]
+) -> Comparison | None:
+    """`reports.statistics.over_videos` of two methods, from what their runs predicted.
+
+    Args:
+        evidence: whose `kept` knows the runs' folders.
+        pairs: for each test list the cells of the baseline and those of the method that it is subtracted from; several
+            cells of a list are several runs, whose answers to a video are averaged.
+
+    Returns:
+        The comparison, method minus baseline; None when a cell has no accepted run, or there is no list.
+
+    Raises:
+        ValueError: when the two did not answer the same videos; see also `predicted`.
+    """
+    lists, baseline, method = [], [], []
+    for cells, others in pairs:
+        one, other = answered(evidence, cells), answered(evidence, others)
+        if one is None or other is None:
+            return None
+        _check_same_list(cells[0], one, others[0], other)
+        lists.append(one.videos)
+        baseline.append(one.shares.tolist())
+        method.append(other.shares.tolist())
+    return over_videos(baseline, method, lists) if lists else None
+
+
+def _check_same_list(
+    cell: str, one: Predicted | Answered, other_cell: str, other: Predicted | Answered
+) -> None:
+    """Refuse to compare answers to different questions."""
+    both = f"cells {cell[:16]} and {other_cell[:16]}"
+    if one.videos != other.videos:
+        strangers = set(one.videos) ^ set(other.videos)
+        raise ValueError(
+            f"{both} were not tested on the same videos ({len(strangers)} were answered by one of them only, such as "
+            f"{min(strangers)}): compare runs of one split"
+        )
+    unlike = np.flatnonzero(one.labels != other.labels)
+    if len(unlike):
+        raise ValueError(
+            f"{both} do not agree on the class of {one.videos[int(unlike[0])]}: their labels are of different lists"
+        )

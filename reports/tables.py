@@ -5,6 +5,7 @@ the artefact's own file.
 """
 
 import html as escaping
+import itertools
 import math
 import re
 import textwrap
@@ -39,11 +40,18 @@ class Column:
     unit: str = ""
     """Printed in brackets after the heading, empty for texts."""
     align: Literal["left", "right"] = "left"
+    over: str = ""
+    """Text that stands once above neighbouring columns of the same text: in LaTeX a line of its own, else before each header."""
+
+    @property
+    def own(self) -> str:
+        """Header and unit as one text."""
+        return f"{self.header} ({self.unit})" if self.unit else self.header
 
     @property
     def heading(self) -> str:
-        """Header and unit as one text."""
-        return f"{self.header} ({self.unit})" if self.unit else self.header
+        """All that is said above the column, as one text."""
+        return f"{self.over}: {self.own}" if self.over else self.own
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +109,20 @@ def mean_sd(mean: float, sd: float, *, digits: int = 1) -> str:
 def count(n: int, expected: int) -> str:
     """How many resamples a mean is over: "10", or "9/10 †" when one is missing."""
     return str(n) if n == expected else f"{n}/{expected} {INCOMPLETE}"
+
+
+def p_value(p: float) -> str:
+    """A p value with three decimals, "<0.001" below what they can show; `MISSING` for nan."""
+    if math.isnan(p):
+        return MISSING
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def interval(low: float, high: float, *, signed: bool = False) -> str:
+    """An interval as [low, high]; `MISSING` where there is none."""
+    if math.isnan(low) or math.isnan(high):
+        return MISSING
+    return f"[{number(low, signed=signed)}, {number(high, signed=signed)}]"
 
 
 def videos(shots: str, labels_per_class: float) -> str:
@@ -183,6 +205,7 @@ def _latex_page(table: Table, rows: range) -> str:
         r"\sbox0{%",
         rf"\begin{{tabular}}{{{''.join(map(_shape, columns, kinds, texts))}}}",
         r"\toprule",
+        *_latex_over(columns),
         " & ".join(map(_latex_heading, columns, kinds, texts)) + r" \\",
         r"\midrule",
     ]
@@ -206,6 +229,19 @@ def _latex_page(table: Table, rows: range) -> str:
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
+def _latex_over(columns: Sequence[Column]) -> list[str]:
+    """The line above the headings, with a rule below each of its texts; nothing where no column has one."""
+    cells, rules, at = [], [], 1
+    for text, group in itertools.groupby(columns, key=lambda column: column.over):
+        width = len(list(group))
+        cells.append(
+            rf"\multicolumn{{{width}}}{{c}}{{{latex_text(text)}}}" if text else "& " * (width - 1)
+        )
+        rules += [rf"\cmidrule(lr){{{at}-{at + width - 1}}}"] if text else []
+        at += width
+    return [" & ".join(cells) + r" \\", "".join(rules)] if rules else []
+
+
 def _shape(column: Column, kind: Numbers | None, texts: Sequence[str]) -> str:
     """A column in the head of a tabular; one of long texts is a paragraph."""
     if kind is not None:
@@ -220,7 +256,7 @@ def _latex_heading(column: Column, kind: Numbers | None, texts: Sequence[str]) -
     """A heading, in braces above numbers; in several lines where it is long, as a column is as wide as its heading."""
     width = max(_HEADING_WIDTH, *map(len, texts), 0)
     first, *others = textwrap.wrap(
-        column.heading, width, break_long_words=False, break_on_hyphens=False
+        column.own, width, break_long_words=False, break_on_hyphens=False
     ) or [""]
     if not others:
         return latex_text(first) if kind is None else f"{{{latex_text(first)}}}"
@@ -282,8 +318,13 @@ def _cells_link(keys: Sequence[str], places: Mapping[str, int]) -> str:
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
-    """The frame as csv: floats with 4 decimals and a point, empty for missing, line feeds, UTF-8."""
+    """The frame as csv: floats with 4 decimals and a point, empty for missing, line feeds, UTF-8.
+
+    p values (columns p and p_holm) have three significant digits: 0.0000 would be none.
+    """
     floats = frame.select_dtypes("float").columns
     rounded = frame.assign(**{name: frame[name].round(4) + 0.0 for name in floats})  # no "-0.0000"
+    for name in {"p", "p_holm"} & set(floats):
+        rounded[name] = ["" if math.isnan(p) else f"{p:.3g}" for p in frame[name]]
     text = rounded.to_csv(index=False, float_format="%.4f", na_rep="", lineterminator="\n")
     return text.encode()

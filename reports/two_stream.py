@@ -1,10 +1,11 @@
 """RGB, flow and both (Table 4's three sets): accuracy of every split, and the mean over splits.
 
-A row is a method on one stream. Where several subsets were resampled, a split's number is the mean over them.
+A row is a method on one stream. Where several subsets were resampled, a split's number is the mean over them. A second table
+has the differences (`reports.stream_differences`), where the runs' predictions are at hand.
 """
 
 import math
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -21,6 +22,7 @@ from reports.origins import facts_of, markdown_comment, told
 from reports.page import page
 from reports.published import DATASET_NAMES
 from reports.record import record
+from reports.stream_differences import stream_difference_table, stream_differences
 from reports.stream_lines import METRIC, label_of_line, over_splits, points_of, published_of
 from reports.style import (
     FAINT,
@@ -61,21 +63,29 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
     """
     name = evidence.experiment
     points, lines = by_split(evidence, METRIC), over_splits(evidence)
-    bare = _table(evidence, lines, points)
-    table = replace(bare, notes=(*bare.notes, *evidence.notes))
+    compared = stream_differences(evidence)
+    tables = [_table(evidence, lines, points)]
+    second = stream_difference_table(
+        compared,
+        shown={stream: _shown(stream) for stream in lines["stream"]},
+        label=f"tab:{name.replace('_', '-')}-difference",
+    )
+    tables += [second] if second is not None else []
+    noted = [*tables[:-1], replace(tables[-1], notes=(*tables[-1].notes, *evidence.notes))]
     lost = missing_table(missing(evidence, METRIC))
     forms: dict[str, Callable[[], bytes]] = {
         **{
             form: partial(_picture, evidence, lines, points, form) for form in ("png", "pdf", "svg")
         },
-        "md": lambda: _markdown(evidence, table, lost),
-        "tex": lambda: latex_document(name, [table], told=told(evidence)),
+        "md": lambda: _markdown(evidence, noted, lost),
+        "tex": lambda: latex_document(name, noted, told=told(evidence)),
         "html": lambda: page(
             title=evidence.title,
             lead=_lead(evidence),
             figure_svg=_picture(evidence, lines, points, "svg"),
             figure_alt="Video accuracy of each stream and method, split by split; the table below has the numbers.",
-            sections=[("Accuracy", bare)],  # the page has a place of its own for what all notes say
+            # the page has a place of its own for what all notes say
+            sections=list(zip(("Accuracy", "Difference"), tables, strict=False)),
             missing=lost,
             notes=evidence.notes,
             provenance=facts_of(evidence),
@@ -87,14 +97,15 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
             curve=points,
             differences=lines,
             curve_rests_on=_behind_points(evidence, points),
-            differences_rest_on=bare.rests_on,
-            tables=[("Accuracy", bare)],
+            differences_rest_on=tables[0].rests_on,
+            tables=list(zip(("Accuracy", "Difference"), tables, strict=False)),
         ),
     }
     files = {f"{name}.{form}": make() for form, make in forms.items() if form in formats}
     if "csv" in formats:
         files[f"{name}.csv"] = csv_bytes(lines)
         files[f"{name}_splits.csv"] = csv_bytes(points)
+        files[f"{name}_difference.csv"] = csv_bytes(compared)
         files[f"{name}_runs.csv"] = csv_bytes(every_score(evidence))
     return files
 
@@ -208,8 +219,9 @@ def _lead(evidence: Evidence) -> str:
     return f"{int(cells['value'].notna().sum())} of {len(cells)} expected results are in."
 
 
-def _markdown(evidence: Evidence, table: Table, lost: Table | None) -> bytes:
-    parts = [f"# {markdown_text(evidence.title)}\n", f"{_lead(evidence)}\n", markdown(table)]
+def _markdown(evidence: Evidence, tables: Sequence[Table], lost: Table | None) -> bytes:
+    parts = [f"# {markdown_text(evidence.title)}\n", f"{_lead(evidence)}\n"]
+    parts += [markdown(table) for table in tables]
     if lost is not None:
         parts += ["## Missing\n", markdown(lost)]
     return "\n".join([*parts, markdown_comment(evidence)]).encode()

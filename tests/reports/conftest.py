@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from reports.evidence import Evidence, Value
@@ -21,9 +23,16 @@ class Plan:
     rows: list[dict[str, Value]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, object] = field(default_factory=dict)
+    kept: dict[str, Path] = field(default_factory=dict)
 
     def add(
-        self, place: Place, value: float | None, *, metric: str = VIDEO, labels: float | None = None
+        self,
+        place: Place,
+        value: float | None,
+        *,
+        metric: str = VIDEO,
+        labels: float | None = None,
+        **more: Value,
     ) -> None:
         dataset, method, shots, split, resample = place
         if labels is None:
@@ -37,12 +46,30 @@ class Plan:
             "shots": shots,
             "labels_per_class": labels,
             "resample": resample,
+            **more,
         }
         if cell not in self.cells:
             self.cells.append(cell)
         if value is not None:
             score = {"metric": metric, "value": value, "unit": "%", "higher_is_better": True}
             self.rows.append({**cell, "run": f"{key}#1", **score})
+
+    def answer(self, place: Place, right: Mapping[str, bool], folder: Path, **more: Value) -> None:
+        """A cell whose run left predictions of two classes, right or wrong by video, and the score of them."""
+        key = "/".join(map(str, place))
+        self.add(place, 100 * sum(right.values()) / len(right), **more)
+        run = folder / f"run{len(self.kept)}"
+        run.mkdir()
+        sure = [0.9 if each else 0.1 for each in right.values()]
+        table = {
+            "video_id": list(right),
+            "block": 0,
+            "label": 1,
+            "p0": [1 - p for p in sure],
+            "p1": sure,
+        }
+        pd.DataFrame(table).to_parquet(run / "predictions.parquet")
+        self.kept[key] = run
 
     def evidence(self, name: str = "fig12", title: str = "Accuracy") -> Evidence:
         return Evidence(
@@ -52,6 +79,7 @@ class Plan:
             rows=tuple(self.rows),
             failed=self.failed,
             provenance=self.provenance,
+            kept=self.kept,
         )
 
 

@@ -4,13 +4,17 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import pickle
+import statistics
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from reports.evidence import Evidence
 from reports.fig12 import FORMATS, draw, pairs
@@ -218,7 +222,108 @@ def test_a_method_without_blocks_lacks_no_block_accuracy(evidence):
     ].decode()
     lines = [line for line in drawn.splitlines() if f"| {SINGLE_FRAME} |" in line and "±" in line]
     assert lines
-    assert all(line.split("|")[6].strip() == MISSING for line in lines)
+    assert all(line.split("|")[7].strip() == MISSING for line in lines)
+
+
+def with_pools(grid, **more):
+    """A grid whose cells say of how many videos their subsets were drawn; the gain varies from resample to resample."""
+    plan = grid(
+        datasets=("digits",), methods=(BASELINE, PRETRAINED, f"{PRETRAINED} + more"), **more
+    )
+    for cell in (*plan.cells, *plan.rows):
+        cell["pool_per_class"] = 60.0
+    for place, row in enumerate(plan.rows):
+        row["value"] += (place * 5 % 7) * 0.3
+    return plan
+
+
+def table_rows(text: str, heading: str) -> list[list[str]]:
+    """The cells of the Markdown tables whose heading begins so."""
+    rows, inside = [], False
+    for line in text.splitlines():
+        inside = line.startswith(heading) or (inside and line.startswith("|"))
+        if inside and not line.startswith((heading, "| :")):
+            rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+def test_differences_show_interval_p_and_what_they_are_over(grid):
+    plan = with_pools(grid, resamples=6)
+    drawn = draw(plan.evidence(), ["md", "csv"])
+    lines = pd.read_csv(io.BytesIO(drawn["fig12_difference.csv"]), dtype={"shots": str})
+    rows = table_rows(drawn["fig12.md"].decode(), "| dataset | videos per class | n | difference")
+    assert len(rows) == len(lines) == 9
+    value = {tuple(row["cell"].split("/")): row["value"] for row in plan.rows}
+    for row, line in zip(rows, lines.to_dict("records"), strict=True):
+        both = [
+            [value["digits", line[which], line["shots"], "1", str(r)] for r in range(line["n"])]
+            for which in ("treatment", "baseline")
+        ]
+        gain = [new - old for new, old in zip(*both, strict=True)]
+        assert (
+            row[3].split(" ± ")[0].replace("\N{MINUS SIGN}", "-") == f"{sum(gain) / len(gain):+.1f}"
+        )
+        if line["shots"] == "all":  # one seed
+            assert row[4:8] == [MISSING] * 4
+            continue
+        k = int(line["shots"])
+        s2 = statistics.variance(gain)
+        scale = math.sqrt(s2 * (1 / 6 + k / (60 - k)))
+        assert line["p"] == pytest.approx(2 * stats.t.sf(abs(sum(gain) / 6 / scale), 5), rel=0.006)
+        half = stats.t.ppf(0.975, 5) * scale
+        shown = row[4].strip("[]").replace("\N{MINUS SIGN}", "-").split(", ")
+        assert [float(each) for each in shown] == pytest.approx(
+            [sum(gain) / 6 - half, sum(gain) / 6 + half], abs=0.051
+        )
+        assert row[7] == "subsets"
+    tested = lines["p"].dropna()
+    adjusted = multipletests(tested, method="holm")[1]
+    assert lines["p_holm"].dropna().tolist() == pytest.approx(adjusted.tolist(), rel=0.01)
+    assert "adjusted for all 6 tests of this report" in drawn["fig12.md"].decode()
+    assert "a correlation of 0.02 to 0.07." in drawn["fig12.md"].decode()
+
+
+def test_accuracies_show_the_interval_of_their_mean(grid):
+    drawn = draw(with_pools(grid, resamples=6).evidence(), ["md", "csv"])
+    points = pd.read_csv(io.BytesIO(drawn["fig12.csv"]), dtype={"shots": str})
+    rows = table_rows(drawn["fig12.md"].decode(), "| dataset | method")
+    for row, point in zip(rows, points.to_dict("records"), strict=True):
+        if point["n"] == 1:
+            assert row[5] == MISSING
+            continue
+        k = int(point["shots"])
+        half = stats.t.ppf(0.975, 5) * point["sd"] * math.sqrt(1 / 6 + k / (60 - k))
+        shown = [float(each) for each in row[5].strip("[]").split(", ")]
+        assert shown == pytest.approx([point["mean"] - half, point["mean"] + half], abs=0.051)
+        assert [point["ci_low"], point["ci_high"]] == pytest.approx(
+            [point["mean"] - half, point["mean"] + half], abs=1e-3
+        )
+
+
+def test_a_note_for_every_kind_of_interval_and_for_no_other(grid, plan, tmp_path):
+    text = draw(grid(methods=(BASELINE, PRETRAINED)).evidence(), ["md"])["fig12.md"].decode()
+    assert "Over subsets, not corrected" in text
+    assert "Over seeds" not in text
+    assert "Over test videos" not in text
+    for method, step in ((BASELINE, 3), (PRETRAINED, 2)):
+        for seed in range(2):
+            right = {f"v{at}": (at + seed) % step > 0 for at in range(20)}
+            plan.answer(("digits", method, "all", 1, seed), right, tmp_path)
+    text = draw(plan.evidence(), ["md"])["fig12.md"].decode()
+    assert "Over subsets" not in text
+    assert text.count("Over seeds: the 95 % interval of the mean") == 1
+    assert "Over test videos: the 95 % interval is a paired bootstrap" in text
+    assert "| 20 test videos |" in text
+
+
+def test_a_small_p_is_not_written_as_zero(grid):
+    plan = grid(methods=(BASELINE, PRETRAINED), shots=("1",), resamples=10)
+    for row in plan.rows:
+        row["value"] += 20.0 * (row["method"] == PRETRAINED) + row["resample"] % 2 * 0.1 * (row["method"] == BASELINE)  # fmt: skip
+    drawn = draw(plan.evidence(), ["csv", "md"])
+    (line,) = pd.read_csv(io.BytesIO(drawn["fig12_difference.csv"])).to_dict("records")
+    assert 0 < line["p"] < 1e-10
+    assert "| <0.001 |" in drawn["fig12.md"].decode().replace("&lt;", "<")
 
 
 def test_the_latex_typesets_both_ways(evidence, files, tmp_path):

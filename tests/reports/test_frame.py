@@ -8,6 +8,7 @@ from scipy import stats
 
 from reports.frame import BY_SPLIT, CURVE, PAIRED, by_split, curve, paired
 from reports.published import BASELINE, PRETRAINED, SINGLE_FRAME
+from reports.statistics import over_videos
 
 VIDEO = "video_accuracy"
 
@@ -205,3 +206,179 @@ def test_nothing_expected_gives_empty_frames_with_all_columns(plan):
     assert list(curve(plan.evidence(), VIDEO).columns) == list(CURVE)
     assert list(by_split(plan.evidence(), VIDEO).columns) == list(BY_SPLIT)
     assert curve(plan.evidence(), VIDEO).empty
+
+
+def pooled(plan, values, *, pool: float | None, shots: str = "4", splits=(1,), method="a") -> None:
+    """One method's resamples, the same on every split, drawn from a pool."""
+    more = {} if pool is None else {"pool_per_class": pool}
+    for split in splits:
+        for resample, value in enumerate(values):
+            plan.add(("digits", method, shots, split, resample), value, **more)
+
+
+VALUES = [50.0, 53.0, 51.5, 58.0]
+
+
+def half_width(rho: float, values=VALUES) -> float:
+    """Of the corrected interval, from its definition."""
+    j = len(values)
+    variance = float(np.var(values, ddof=1)) * (1 / j + rho / (1 - rho))
+    return float(stats.t.ppf(0.975, j - 1)) * math.sqrt(variance)
+
+
+def test_the_interval_of_a_mean_is_widened_by_the_share_of_the_pool_that_was_drawn(plan):
+    pooled(plan, VALUES, pool=16.0)
+    (line,) = curve(plan.evidence(), VIDEO).to_dict("records")
+    assert (line["over"], line["overlap"]) == ("subsets", 0.25)
+    half = half_width(4 / 16)
+    assert (line["ci_low"], line["ci_high"]) == pytest.approx((53.125 - half, 53.125 + half))
+
+
+def test_where_the_pool_is_not_known_the_interval_is_not_widened_and_says_so(plan):
+    pooled(plan, VALUES, pool=None)
+    (line,) = curve(plan.evidence(), VIDEO).to_dict("records")
+    assert line["over"] == "subsets"
+    assert math.isnan(line["overlap"])
+    assert line["ci_high"] - line["mean"] == pytest.approx(half_width(0.0))
+
+
+@pytest.mark.parametrize(("shots", "pool"), [("all", 60.0), ("all", None), ("4", 4.0)])
+def test_where_all_resamples_train_on_the_same_videos_the_interval_is_over_seeds(plan, shots, pool):
+    pooled(plan, VALUES, pool=pool, shots=shots)
+    (line,) = curve(plan.evidence(), VIDEO).to_dict("records")
+    assert (line["over"], line["overlap"]) == ("seeds", 1.0)
+    assert line["ci_high"] - line["mean"] == pytest.approx(half_width(0.0))
+
+
+def test_means_over_splits_share_what_their_training_lists_share_at_most(plan):
+    # Sums over training videos, all in the lists of three splits: cov = k^2 / K, var = (k + 2 k^2 / K) / 3.
+    pooled(plan, VALUES, pool=16.0, splits=(1, 2, 3))
+    (line,) = curve(plan.evidence(), VIDEO).to_dict("records")
+    rho = (4**2 / 16) / ((4 + 2 * 4**2 / 16) / 3)
+    assert line["overlap"] == pytest.approx(rho)
+    assert line["ci_high"] - line["mean"] == pytest.approx(half_width(rho))
+    each = by_split(plan.evidence(), VIDEO)
+    assert each["overlap"].tolist() == [0.25] * 3
+
+
+def test_pools_of_different_sizes_enter_with_the_mean_of_their_shares(plan):
+    for split, pool in ((1, 8.0), (2, 16.0)):
+        for resample, value in enumerate(VALUES):
+            plan.add(("digits", "a", "4", split, resample), value, pool_per_class=pool)
+    (line,) = curve(plan.evidence(), VIDEO).to_dict("records")
+    share = (4 / 8 + 4 / 16) / 2
+    assert line["overlap"] / (1 - line["overlap"]) == pytest.approx(2 * share / (1 - share))
+
+
+def test_streams_of_one_method_are_never_averaged(plan):
+    for stream, value in (("rgb", 70.0), ("flow1", 50.0)):
+        key = {"dataset": "ucf101", "method": BASELINE, "shots": "all", "split": 1, "resample": 0}
+        cell = {"cell": stream, **key, "labels_per_class": 95.0, "stream": stream}
+        plan.cells.append(cell)
+        plan.rows.append({**cell, "run": stream, "metric": VIDEO, "value": value, "unit": "%"})
+    frame = curve(plan.evidence(), VIDEO, artefact="table1")
+    assert frame[["stream", "mean", "n", "published"]].to_numpy().tolist() == [
+        ["rgb", 70.0, 1, 74.5],
+        ["flow1", 50.0, 1, 74.3],
+    ]
+
+
+def test_a_paired_difference_is_tested_with_the_correction(plan):
+    other = [49.0, 50.0, 51.0, 52.5]
+    pooled(plan, other, pool=16.0, method="a")
+    pooled(plan, VALUES, pool=16.0, method="a + b")
+    (line,) = paired(plan.evidence(), VIDEO, "a + b", "a").to_dict("records")
+    differences = [new - old for new, old in zip(VALUES, other, strict=True)]
+    mean = sum(differences) / 4
+    half = half_width(0.25, differences)
+    assert (line["ci_low"], line["ci_high"]) == pytest.approx((mean - half, mean + half))
+    t = mean / (half / float(stats.t.ppf(0.975, 3)))
+    assert line["p"] == pytest.approx(2 * stats.t.sf(t, 3))
+    assert line["p_holm"] == line["p"]  # one test is adjusted for itself
+    assert (line["test"], line["over"], line["over_n"]) == ("corrected t", "subsets", 4)
+
+
+def test_p_values_are_adjusted_for_all_numbers_of_labels(plan):
+    rng = np.random.default_rng(5)
+    for shots, gain in (("1", 2.0), ("2", 5.0), ("4", 0.5)):
+        for method, more in (("a", 0.0), ("a + b", gain)):
+            for resample in range(10):
+                value = 50 + more + rng.normal(0, 1)
+                plan.add(("digits", method, shots, 1, resample), value, pool_per_class=60.0)
+    frame = paired(plan.evidence(), VIDEO, "a + b", "a")
+    p = frame["p"].to_numpy()
+    order = np.argsort(p)
+    by_hand = np.empty(3)
+    by_hand[order] = np.minimum(1, np.maximum.accumulate(p[order] * [3, 2, 1]))
+    assert frame["p_holm"].to_numpy() == pytest.approx(by_hand)
+
+
+def answers(plan, folder, *, hole: bool = False) -> dict[str, list[list[list[bool]]]]:
+    """Two methods at "all": three seeds on two splits of 40 and 30 videos, five of which stand on both lists."""
+    rng = np.random.default_rng(8)
+    told = {}
+    for method, level in (("a", 0.5), ("a + b", 0.7)):
+        told[method] = []
+        for split, size in ((1, 40), (2, 30)):
+            names = [f"v{35 * (split - 1) + place:02d}" for place in range(size)]
+            told[method].append([])
+            for seed in range(3):
+                right = rng.random(size) < level
+                place = ("ucf101", method, "all", split, seed)
+                if hole and (method, split, seed) == ("a", 2, 1):
+                    plan.add(place, None)
+                    continue
+                plan.answer(place, dict(zip(names, right.tolist(), strict=True)), folder)
+                told[method][-1].append(right.tolist())
+    return told
+
+
+LISTS = [[f"v{place:02d}" for place in range(40)], [f"v{place:02d}" for place in range(35, 65)]]
+
+
+def test_at_all_the_difference_is_tested_over_test_videos(plan, tmp_path):
+    told = answers(plan, tmp_path)
+    (line,) = paired(plan.evidence(), VIDEO, "a + b", "a").to_dict("records")
+    shares = [[np.mean(each, axis=0).tolist() for each in told[name]] for name in ("a", "a + b")]
+    oracle = over_videos(shares[0], shares[1], LISTS)
+    assert line["mean_difference"] == pytest.approx(oracle.difference)
+    assert (line["ci_low"], line["ci_high"]) == (oracle.low, oracle.high)
+    assert (line["p"], line["test"]) == (oracle.p, "randomisation over videos")
+    assert (line["over"], line["over_n"], line["n"]) == ("test videos", 65, 3)
+
+
+def test_a_seed_with_a_hole_is_left_out_of_the_test_over_videos_whole(plan, tmp_path):
+    told = answers(plan, tmp_path, hole=True)
+    (line,) = paired(plan.evidence(), VIDEO, "a + b", "a").to_dict("records")
+    whole = {"a": [told["a"][0][::2], told["a"][1]], "a + b": [each[::2] for each in told["a + b"]]}
+    shares = [[np.mean(each, axis=0).tolist() for each in whole[name]] for name in ("a", "a + b")]
+    assert (line["n"], line["expected"]) == (2, 3)
+    assert line["ci_low"] == over_videos(shares[0], shares[1], LISTS).low
+
+
+def test_without_all_predictions_the_test_at_all_is_over_seeds(plan, tmp_path):
+    told = answers(plan, tmp_path)
+    plan.kept.pop("ucf101/a/all/1/2")
+    (line,) = paired(plan.evidence(), VIDEO, "a + b", "a").to_dict("records")
+    scores = [
+        np.mean([[100 * np.mean(run) for run in split] for split in told[name]], axis=0)
+        for name in ("a", "a + b")
+    ]
+    assert line["p"] == pytest.approx(stats.ttest_rel(scores[1], scores[0]).pvalue)
+    assert (line["over"], line["over_n"], line["test"]) == ("seeds", 3, "t")
+
+
+def test_predictions_that_contradict_the_scores_are_refused(plan, tmp_path):
+    answers(plan, tmp_path)
+    row = next(each for each in plan.rows if each["method"] == "a + b")
+    row["value"] += 2.5  # one of 40 videos
+    with pytest.raises(ValueError, match=r"by the scores and .* by the stored predictions"):
+        paired(plan.evidence(), VIDEO, "a + b", "a")
+
+
+def test_only_video_accuracy_is_tested_over_videos(plan, tmp_path):
+    answers(plan, tmp_path)
+    for row in plan.rows:
+        row["metric"] = "block_accuracy"
+    (line,) = paired(plan.evidence(), "block_accuracy", "a + b", "a").to_dict("records")
+    assert line["over"] == "seeds"

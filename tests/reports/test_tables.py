@@ -16,11 +16,13 @@ from reports.tables import (
     count,
     csv_bytes,
     html,
+    interval,
     latex,
     latex_document,
     markdown,
     mean_sd,
     number,
+    p_value,
     videos,
 )
 from reports.typeset import latex_text, numbers
@@ -67,6 +69,24 @@ def test_an_incomplete_count_shows_both_numbers_and_a_mark():
 def test_all_videos_say_how_many_they_are():
     assert videos("all", 94.6) == "all (95)"
     assert videos("10", 10.0) == "10"
+
+
+def test_a_p_value_is_never_zero():
+    assert [p_value(p) for p in (0.0456, 0.9999, 1.0, 0.00099, 1e-9, math.nan)] == [
+        "0.046",
+        "1.000",
+        "1.000",
+        "<0.001",
+        "<0.001",
+        MISSING,
+    ]
+    frame = pd.DataFrame({"p": [1.23456e-7, math.nan, 0.5], "x": [1.23456e-7, 1.0, 2.0]})
+    assert csv_bytes(frame).decode().splitlines() == ["p,x", "1.23e-07,0.0000", ",1.0000", "0.5,2.0000"]  # fmt: skip
+
+
+def test_an_interval_has_both_ends_or_none():
+    assert interval(-1.0, 2.25, signed=True) == f"[{MINUS}1.0, +2.2]"
+    assert interval(math.nan, 2.0) == MISSING
 
 
 def test_a_row_of_the_wrong_width_is_refused():

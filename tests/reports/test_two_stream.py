@@ -78,6 +78,7 @@ def test_all_forms_agree_and_are_the_same_every_time(evidence):
     files = draw(evidence, FORMS)
     assert files == draw(evidence, FORMS)
     assert set(files) == {f"two_stream.{form}" for form in FORMS} | {
+        "two_stream_difference.csv",
         "two_stream_splits.csv",
         "two_stream_runs.csv",
     }
