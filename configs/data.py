@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from configs.knobs import did_you_mean
 from tasks.data.dataset import Dataset
 from tasks.data.index import Index
-from tasks.registry import DATASETS, load
+from tasks.registry import DATASETS, STREAMS, load
 
 
 def find_dataset(name: str, percepts: str = "", knob: str = "percepts") -> Dataset:
@@ -13,16 +13,21 @@ def find_dataset(name: str, percepts: str = "", knob: str = "percepts") -> Datas
 
     Args:
         name: built-in data, or a set that `harness data index` has made.
-        percepts: of an indexed set, the store of percepts, by the first letters of its name; empty if it has one.
+        percepts: of an indexed set, the store of percepts, by the first letters of its name; empty if it has one. Of built-in
+            data, the stream: "pixels" (the same as empty), "flow1" or "flow10".
         knob: what the user sets to name it, for messages.
 
     Raises:
         ValueError: when there is no such data, in one sentence.
     """
     if name in DATASETS:
-        if percepts:
-            raise ValueError(f"{knob}={percepts}: {name} are used as they are; leave it out")
-        made: Dataset = load(DATASETS[name])()
+        if percepts and percepts not in STREAMS[name]:
+            have = ", ".join(STREAMS[name])
+            raise ValueError(
+                f"{knob}={percepts}: the built-in {name} have no percepts, they come as {have}; name one of these, or set "
+                "nothing"
+            )
+        made: Dataset = load(STREAMS[name][percepts] if percepts else DATASETS[name])()
         return made
     known = [*DATASETS, *indexed()]
     if name not in known:
@@ -78,6 +83,13 @@ def check_alike(labelled: Dataset, unlabelled: Dataset) -> None:
     Raises:
         ValueError: when their frames are not of one kind.
     """
+    if labelled.name == unlabelled.name and labelled.name in DATASETS:
+        if labelled.stream != unlabelled.stream:
+            raise ValueError(
+                f"{unlabelled.name} as {unlabelled.stream} are not like {labelled.name} as {labelled.stream}: pretrain on the "
+                "same stream"
+            )
+        return
     kinds = type(labelled), type(unlabelled)
     if kinds[0] is not kinds[1]:
         raise ValueError(
@@ -93,8 +105,14 @@ def check_same_flow(first: Dataset, other: Dataset) -> None:
     Raises:
         ValueError: naming what differs.
     """
-    if first != other:
-        load("tasks.data.videos:check_same_flow")(first, other)
+    if first == other:
+        return
+    if first.name in DATASETS:
+        raise ValueError(
+            f"{first.name} as {first.stream} and as {other.stream} are not one kind of flow: one row of a table needs the same in "
+            "all splits"
+        )
+    load("tasks.data.videos:check_same_flow")(first, other)
 
 
 def indexed_set(name: str) -> Index:
@@ -122,6 +140,27 @@ def indexed_set(name: str) -> Index:
 def texts(given: Sequence[str]) -> tuple[str, ...]:
     """A list of names; a single one, as Python callers write it, is a list of one."""
     return (given,) if isinstance(given, str) else tuple(given)
+
+
+def built_in() -> dict[str, str]:
+    """Built-in data in each of its streams, as people name them: where each is defined."""
+    shown = {}
+    for name, place in DATASETS.items():
+        shown[name] = place
+        for stream, other in STREAMS[name].items():
+            if other != place:
+                shown[f"{name} ({stream})"] = other
+    return shown
+
+
+def has_stream(name: str, stream: str) -> bool:
+    """Whether built-in data come as a stream, or an indexed set has stores of percepts of it, usable or not."""
+    if name in DATASETS:
+        return stream in STREAMS[name]
+    from tasks.data.stores import stores_in
+
+    readable, damaged = stores_in(name, "percepts")
+    return any(each.startswith(f"{stream}-") for each in (*readable, *damaged))
 
 
 def indexed() -> list[str]:

@@ -12,7 +12,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from configs.cells import Shots, classifier, pretraining, regression, subset_of
+from configs.cells import (
+    ONE_PRETRAINING,
+    Shots,
+    classifier,
+    pretraining,
+    regression,
+    subset_of,
+)
 from configs.data import check_alike, find_dataset, find_labelled, notes_on_pretraining, texts
 from configs.experiment import Experiment
 from configs.scales import (
@@ -35,11 +42,6 @@ from reports.evidence import Evidence
 from tasks.cell import Cell
 from tasks.data.dataset import Dataset
 from tasks.encoders import LSTM, EncoderSpec
-
-ONE_PRETRAINING = (
-    "One pretrained model serves all resamples, as in the paper: what another seed of pretraining would give is not in the "
-    "error bars."
-)
 
 PAPER_SHOTS: dict[str, tuple[Shots, ...]] = {
     "ucf101": (1, 2, 4, 10, 20, 50, "all"),

@@ -31,7 +31,8 @@ def paper(
     *,
     only: Annotated[
         tuple[str, ...],
-        "artefacts, such as fig12; all of them if not set (at scale=paper fig12 only with fig12.dataset: not on built-in digits)",
+        "artefacts, such as fig12; all of them if not set (at scale=paper those of labelled videos, fig12 and tables 1, 3 and 4, "
+        "only if told their dataset, as in fig12.dataset=ucf101: not on built-in digits)",
     ] = (),
     scale: ScaleKnob = "demo",
     glyphs: Annotated[str | None, "what moves, in every artefact with moving digits"] = None,
@@ -87,8 +88,12 @@ def paper(
         "test_sequences": test_sequences,
     }
     parts = parts or {}
-    if scale == "paper" and not only and "dataset" not in parts.get("fig12", {}):
-        only = tuple(name for name in artefacts() if name != "fig12")
+    if scale == "paper" and not only:
+        only = tuple(
+            name
+            for name, function in artefacts().items()
+            if "dataset" not in knobs(function) or "dataset" in parts.get(name, {})
+        )
     return compose(
         title=TITLE,
         functions=artefacts(),

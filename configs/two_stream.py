@@ -7,18 +7,9 @@ pretraining, RGB 75.8, stacks of 10 flows 77.7, both 84.3 %.
 """
 
 from collections.abc import Collection
-from functools import lru_cache
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
-from configs.cells import Shots, classifier, pretraining, subset_of
-from configs.data import (
-    check_alike,
-    check_same_flow,
-    find_dataset,
-    find_labelled,
-    notes_on_pretraining,
-    texts,
-)
+from configs.cells import Shots, classifier, subset_of
 from configs.experiment import Experiment
 from configs.scales import (
     FinetuneBatch,
@@ -34,26 +25,31 @@ from configs.scales import (
     Units,
     scaled,
 )
+from configs.streams import (
+    ANY_FLOW,
+    DropoutKnob,
+    FlowBlock,
+    FlowUnits,
+    FutureFrames,
+    PretrainOn,
+    RgbWeight,
+    Sets,
+    chance_of,
+    check_once,
+    check_resamples,
+    check_weight,
+    fusion_note,
+    stores_of,
+)
+from configs.streams import RGB as ONE_RGB
 from reports.evidence import Evidence
 from tasks.cell import Cell
-from tasks.data.dataset import Dataset
-from tasks.encoders import LSTM
 from tasks.fusion import fused
 
 RGB, FLOW, BOTH = ", RGB", ", flow", ", RGB + flow"
 """What the labels of methods end in."""
 
 Method = Literal["lstm", "pretrained"]
-
-
-class _Stream(NamedTuple):
-    """One stream's percepts, and what is trained on them."""
-
-    suffix: str
-    data: Dataset
-    encoder: LSTM
-    block: int
-    start: Cell
 
 
 def _draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
@@ -72,7 +68,7 @@ def two_stream(
         tuple[str, ...],
         "its stores of flow percepts, by the first letters of their names: one for all splits, or one for each",
     ] = ("flow",),
-    pretrain_on: Annotated[str, "unlabelled videos to pretrain on; empty: the same dataset"] = "",
+    pretrain_on: PretrainOn = "",
     pretrain_rgb: Annotated[str, "the store of RGB percepts of pretrain_on"] = "rgb",
     pretrain_flow: Annotated[
         tuple[str, ...], "the stores of flow percepts of pretrain_on, as many as of flow"
@@ -85,15 +81,13 @@ def two_stream(
     shots: Annotated[tuple[Shots, ...], "labelled videos per class"] = ("all",),
     resamples: Annotated[int, "resampled subsets per number of labels (of all: seeds)"] = 1,
     splits: Splits = None,
-    rgb_weight: Annotated[
-        float, "of RGB in the fusion; flow has the rest, never chosen by test scores"
-    ] = 1 / 3,
+    rgb_weight: RgbWeight = 1 / 3,
     units: Units = None,
-    flow_units: Annotated[int, "units of an LSTM layer on flow (paper: 128)"] = 128,
-    flow_block: Annotated[int, "frames that a classifier of flow reads at a time (paper: 4)"] = 4,
+    flow_units: FlowUnits = 128,
+    flow_block: FlowBlock = 4,
     layers: Layers = None,
-    dropout: Annotated[float, "ratio of dropped activations in the classifiers"] = 0.2,
-    future_frames: Annotated[int, "frames that pretraining predicts (paper: 13)"] = 13,
+    dropout: DropoutKnob = 0.2,
+    future_frames: FutureFrames = 13,
     pretrain_steps: PretrainSteps = None,
     pretrain_batch: PretrainBatch = None,
     pretrain_rate: PretrainRate = None,
@@ -148,73 +142,46 @@ def two_stream(
         finetune_batch=finetune_batch,
         finetune_rate=finetune_rate,
     )
-    if resamples < 1:
-        raise ValueError(f"resamples={resamples}: there is at least 1")
-    if not 0 <= rgb_weight <= 1:
-        raise ValueError(f"rgb_weight={rgb_weight}: it lies between 0 and 1, flow has the rest")
-    for name, given in (("methods", methods), ("shots", shots), ("splits", sizes.splits)):
-        if len(set(given)) < len(given) or not given:
-            raise ValueError(
-                f"{name}={','.join(map(str, given))}: name at least one, and each once"
-            )
-    flow, pretrain_flow = texts(flow), texts(pretrain_flow)
-    for name, stores in (("flow", flow), ("pretrain_flow", pretrain_flow)):
-        if len(stores) not in (1, len(sizes.splits)):
-            raise ValueError(
-                f"{name}={','.join(stores)}: name one store for all splits, or one for each of "
-                f"splits={','.join(map(str, sizes.splits))}"
-            )
-    by_scale = scale if splits is None else ""
-    notes: list[str] = []
-
-    @lru_cache
-    def stream(suffix: str, store: str, other: str, split: int | None) -> _Stream:
-        of_flow = suffix == FLOW
-        knob = "flow" if of_flow else "rgb"
-        asked = sizes.splits if split is None else (split,)
-        data = find_labelled(dataset, store, knob, asked, by_scale=by_scale)
-        if data.stream.startswith("flow") != of_flow:
-            raise ValueError(
-                f"{knob}={store}: these percepts of {dataset} are of the {data.stream} stream, name a store of {knob}"
-            )
-        unlabelled = find_dataset(pretrain_on, other, f"pretrain_{knob}") if pretrain_on else data
-        check_alike(data, unlabelled)
-        encoder = LSTM(units=flow_units if of_flow else sizes.units, layers=sizes.layers)
-        block = flow_block if of_flow else 16
-        start = pretraining(
-            unlabelled, encoder, sizes, future_frames=future_frames, input_frames=block
+    check_resamples(resamples)
+    check_weight(rgb_weight)
+    check_once(methods=methods, shots=shots)
+    sets = Sets(
+        names=(dataset,),
+        sizes=sizes,
+        by_scale=scale if splits is None else "",
+        flow_units=flow_units,
+        flow_block=flow_block,
+    )
+    streams = [
+        (suffix, sets.frames(stores)[dataset])
+        for suffix, stores in (
+            (RGB, stores_of(ONE_RGB, rgb, pretrain_on, pretrain_rgb if pretrain_on else ())),
+            (FLOW, stores_of(ANY_FLOW, flow, pretrain_on, pretrain_flow if pretrain_on else ())),
         )
-        notes.extend([*data.notes, *(unlabelled.notes if unlabelled != data else ())])
-        if "pretrained" in methods:
-            notes.extend(notes_on_pretraining(data, unlabelled))
-        return _Stream(suffix, data, encoder, block, start)
-
+    ]
     cells = []
-    for place, split in enumerate(sizes.splits):
-        own = place if len(flow) > 1 else 0, place if len(pretrain_flow) > 1 else 0
-        only = split if len(flow) > 1 else None
-        streams = (
-            stream(RGB, rgb, pretrain_rgb, None),
-            stream(FLOW, flow[own[0]], pretrain_flow[own[1]], only),
-        )
-        if place == 0:
-            first_flow = streams[1].data
-        check_same_flow(first_flow, streams[1].data)
+    notes: list[str] = []
+    for split in sizes.splits:
+        for _, by_split in streams:
+            notes += by_split[split].notes(pretrained="pretrained" in methods)
         for many in shots:
             for resample in range(resamples):
                 for method in methods:
-                    pair = [
-                        classifier(
-                            subset_of(each.data, split, many, resample),
-                            each.encoder,
-                            sizes,
-                            dropout=dropout,
-                            start=each.start if method == "pretrained" else None,
-                            block=each.block,
-                            suffix=each.suffix,
+                    pair = []
+                    for suffix, by_split in streams:
+                        frames = by_split[split]
+                        start = frames.pretraining(sizes, future_frames=future_frames)
+                        pair.append(
+                            classifier(
+                                subset_of(frames.data, split, many, resample),
+                                frames.encoder,
+                                sizes,
+                                dropout=dropout,
+                                start=start if method == "pretrained" else None,
+                                block=frames.block,
+                                suffix=suffix,
+                            )
                         )
-                        for each in streams
-                    ]
                     both = fused(
                         pair[0],
                         pair[1],
@@ -222,16 +189,12 @@ def two_stream(
                         label=pair[0].label.removesuffix(RGB) + BOTH,
                     )
                     cells += [*pair, both]
-    data = stream(RGB, rgb, pretrain_rgb, None).data
-    notes.append(
-        f"Fusion: {rgb_weight:.3g} of RGB's probabilities and {1 - rgb_weight:.3g} of flow's, joined by video id; the weights were "
-        "fixed beforehand."
-    )
+    notes.append(fusion_note(rgb_weight))
     return Experiment(
         title=f"RGB, flow and both, {dataset}",
         cells=tuple(sorted(cells, key=_place)),
         draw=_draw,
-        chance={data.name: 100.0 / len(data.classes)},
+        chance=chance_of({dataset: streams[0][1]}),
         notes=tuple(dict.fromkeys(notes)),
     )
 

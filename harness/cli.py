@@ -66,7 +66,7 @@ def list_(what: str, as_json: bool) -> None:
 
             table = names()
         else:
-            from configs.data import indexed
+            from configs.data import built_in, indexed
             from tasks import registry
 
             table = dict(
@@ -75,7 +75,9 @@ def list_(what: str, as_json: bool) -> None:
                 ]
             )
             if what == "datasets":
-                table |= dict.fromkeys(indexed(), "indexed videos (`harness data list`)")
+                table = built_in() | dict.fromkeys(
+                    indexed(), "indexed videos (`harness data list`)"
+                )
         if as_json:
             print_json(table)
             return

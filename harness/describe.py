@@ -45,7 +45,7 @@ def describe_experiment(source: Source, experiment: Experiment | None) -> dict[s
         "cells": {name: {"count": count, "gflop": round(cost, 1)} for name, count, _, cost in made.by_task()},
         "expected_core_hours": round(gflop / CPU_GFLOPS / 3600, 3),
         "published": [
-            {"dataset": each.dataset, "method": each.method, "shots": each.shots, "value": each.value, "unit": each.unit, "source": each.source}
+            {"dataset": each.dataset, "stream": each.modality, "method": each.method, "shots": each.shots, "value": each.value, "unit": each.unit, "source": each.source}
             for each in PUBLISHED
             if each.artefact == source.name or each.artefact in made.parts
         ],
@@ -95,8 +95,10 @@ def print_description(content: dict[str, Any]) -> None:
         console.print("\n[bold]the paper's numbers[/]")
         for each in content["published"]:
             shots = "all labels" if each["shots"] == "all" else f"{each['shots']} per class"
+            plain = each["stream"] in ("rgb", "pixels")
+            where = each["dataset"] if plain else f"{each['dataset']} {each['stream']}"
             console.print(
-                f"  {each['dataset']:<8} {shots:<12} {each['method']:<40} {each['value']} {each['unit']}  ({each['source']})"
+                f"  {where:<15} {shots:<12} {each['method']:<40} {each['value']} {each['unit']}  ({each['source']})"
             )
 
 

@@ -109,7 +109,7 @@ def difference_table(
     *,
     splits: Sequence[int],
     label: str,
-    tests: int | None = None,
+    tests: int,
 ) -> Table:
     """One row per number of labelled videos: treatment minus baseline in percentage points.
 
@@ -119,7 +119,7 @@ def difference_table(
         baseline: Method label of the subtrahend.
         splits: The dataset splits that occur.
         label: LaTeX label.
-        tests: How many tests `p_holm` is adjusted for; those of this table if left out.
+        tests: How many tests `p_holm` is adjusted for.
     """
     points = "points"
     columns = (
@@ -155,7 +155,6 @@ def difference_table(
         f"Video accuracy of “{treatment}” minus “{baseline}” in percentage points: {_SPREAD} drawn alike for both"
         f"{splits_phrase(splits)}."
     )
-    counted = int(paired["p"].notna().sum()) if tests is None else tests
     return Table(
         columns=columns,
         rows=tuple(rows),
@@ -164,7 +163,7 @@ def difference_table(
             *_incomplete_note(paired),
             *_all_note(paired),
             *_interval_notes(paired, "the 95 % interval of the difference and p are", splits),
-            *_holm_note(paired, counted),
+            *_holm_note(paired, tests),
         ),
         label=label,
         group_by=1,

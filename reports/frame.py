@@ -215,6 +215,7 @@ def _interval(
         # With "all", splits differ by a few videos.
         "labels_per_class": cells.drop_duplicates("split")["labels_per_class"].mean(),
         "overlap": overlap,
+        "over_n": 0,
     }
     if not len(complete):
         return told

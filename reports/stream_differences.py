@@ -87,7 +87,7 @@ def _compared(
             for each in both
         ):
             whole.append((both[0]["cell"].tolist(), both[1]["cell"].tolist()))
-    told: dict[str, float | str] = {"splits": len(whole), "expected": len(splits)}
+    told: dict[str, float | str] = {"splits": len(whole), "expected": len(splits), "videos": 0}
     found = difference_over_videos(evidence, whole) if len(whole) == len(splits) else None
     if found is None:
         return told
@@ -115,7 +115,7 @@ def stream_difference_table(
         return None
     only_all = set(lines["shots"]) == {"all"}
     columns = (
-        *(Column(header="dataset"), Column(header="comparison")),
+        *(Column(header="dataset"), Column(header="comparison"), Column(header="of")),
         *(() if only_all else (Column(header="videos per class", align="right"),)),
         Column(header="difference", unit="points", align="right"),
         Column(header="95 % interval", unit="points", align="right"),
@@ -125,7 +125,7 @@ def stream_difference_table(
     )
     rows = []
     for line in lines.to_dict("records"):
-        row = [DATASET_NAMES.get(line["dataset"], line["dataset"]), _said(line, shown)]
+        row = [DATASET_NAMES.get(line["dataset"], line["dataset"]), *_said(line, shown)]
         if not only_all:
             row.append(videos(line["shots"], line["labels_per_class"]))
         lacks = math.isnan(line["p"])
@@ -134,7 +134,7 @@ def stream_difference_table(
             interval(line["ci_low"], line["ci_high"], signed=True),
             p_value(line["p"]),
             p_value(line["p_holm"]),
-            MISSING if lacks else f"{int(line['videos']):,}",
+            MISSING if lacks else f"{line['videos']:,}",
         ]
         rows.append(tuple(row))
     return Table(
@@ -146,16 +146,16 @@ def stream_difference_table(
         ),
         notes=tuple(_notes(lines)),
         label=label,
-        group_by=1,
+        group_by=2,
     )
 
 
-def _said(line: Mapping[Hashable, str], shown: Mapping[str, str]) -> str:
-    """Which difference it is."""
+def _said(line: Mapping[Hashable, str], shown: Mapping[str, str]) -> tuple[str, str]:
+    """Which difference it is, and of which stream or method."""
     stream, other = shown[line["treatment_stream"]], shown[line["baseline_stream"]]
     if line["treatment"] == line["baseline"]:
-        return f"{stream} minus {other}, {line['treatment']}"
-    return f"“{line['treatment']}” minus “{line['baseline']}”, {stream}"
+        return f"{stream} minus {other}", line["treatment"]
+    return f"“{line['treatment']}” minus “{line['baseline']}”", stream
 
 
 def _notes(lines: pd.DataFrame) -> list[str]:

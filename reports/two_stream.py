@@ -112,8 +112,8 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
 
 def _shown(stream: str) -> str:
     """A stream in words."""
-    if stream == "rgb":
-        return "RGB"
+    if stream in ("rgb", "pixels"):
+        return "RGB" if stream == "rgb" else stream
     if stream == "rgb+flow":
         return "RGB + flow"
     fields = stream.removeprefix("flow")

@@ -25,6 +25,15 @@ DATASETS: Mapping[str, str] = {
     "digits": "tasks.data.digits:Digits",
 }
 
+STREAMS: Mapping[str, Mapping[str, str]] = {
+    "digits": {
+        "pixels": DATASETS["digits"],
+        "flow1": "tasks.data.digits_flow:flow1",
+        "flow10": "tasks.data.digits_flow:flow10",
+    },
+}
+"""What built-in data can be seen as, by stream; the first is what is taken where none is named."""
+
 MODELS: Mapping[str, str] = {
     "autoencoder": "models.autoencoder:EncoderDecoder",
     "future_predictor": "models.autoencoder:EncoderDecoder",

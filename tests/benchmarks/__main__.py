@@ -31,10 +31,11 @@ from tasks.schedule import Schedule
 from tasks.subset import Subset
 from tasks.task import Shard
 from tests.benchmarks import decoding as decoders
+from tests.benchmarks import many_runs
 from tests.benchmarks.generator import CANVAS, SIDE, obvious
 
 ROUNDS = 7
-GROUPS = ("features", "decoding", "generator", "lstm", "loop", "commands")
+GROUPS = ("features", "decoding", "generator", "lstm", "loop", "commands", "report")
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,20 @@ def commands() -> list[Ratio]:
     ]
 
 
+def report(folder: Path) -> Ratio:
+    """Every table and number of a report of 10,000 runs, whole command, against reading their results alone."""
+    runs = many_runs.fill(folder)
+    words = ["report", "fig12", "--workdir", str(folder), "--format", "md,tex,csv,html,json"]
+    return compare(
+        f"harness report, {runs:,} runs, all tables",
+        lambda: subprocess.run(
+            [sys.executable, "-m", "harness", *words], capture_output=True, check=True
+        ),
+        "reading their results as JSON",
+        lambda: many_runs.read_only(folder),
+    )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -251,6 +266,7 @@ def main() -> None:
             ],
             "loop": lambda: [training_loop()],
             "commands": commands,
+            "report": lambda: [report(folder / "many")],
         }
         ratios = [each for group in chosen.only or groups for each in groups[group]()]
     torch.distributed.destroy_process_group()

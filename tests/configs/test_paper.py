@@ -172,13 +172,30 @@ def test_knobs_of_the_paper_and_its_parts_import_nothing_heavy_and_its_cells_no_
     assert done.stdout.splitlines() == ["[]", "[]"]
 
 
-def test_at_the_papers_scale_fig12_waits_for_videos() -> None:
+def test_the_tables_stand_in_the_papers_order() -> None:
+    tables = [name for name in artefacts() if name.startswith("table")]
+    assert tables == ["table1", "table2", "table3", "table4"]
+
+
+@pytest.mark.parametrize("name", ["fig12", "table1", "table3", "table4"])
+def test_at_the_papers_scale_what_tests_on_labelled_videos_waits_for_some(name: str) -> None:
     """On the built-in digits it would cost thousands of hours and show nothing of the paper's."""
     built_in = {"scale": "paper", "glyphs": "digits", "patches": "panned_photos"}
-    assert "fig12" not in paper(**built_in).parts  # type: ignore[arg-type]
-    assert "fig12" in paper(**built_in, parts={"fig12": {"dataset": ("digits",)}}).parts  # type: ignore[arg-type]
-    assert list(paper(scale="paper", only=("fig12",)).parts) == ["fig12"]
-    assert "fig12" in paper().parts
+    alone = list(paper(**built_in).parts)  # type: ignore[arg-type]
+    assert not {"fig12", "table1", "table3", "table4"} & set(alone)
+    told = paper(**built_in, parts={name: {"dataset": ("digits",)}})  # type: ignore[arg-type]
+    assert set(told.parts) == {*alone, name}
+    assert list(paper(scale="paper", only=(name,)).parts) == [name]
+    assert name in paper().parts
+
+
+def test_what_tables_1_3_and_4_and_fig12_share_is_run_once() -> None:
+    made = paper(only=("fig12", "table1", "table3", "table4"))
+    counts = {name: len(part.all_cells()) for name, part in made.parts.items()}
+    # Pixels of Table 1: two classifiers, their pretraining and the single frames are Fig. 12's; of Table 3 the baseline's and
+    # the Composite's eleven cells each and one pretraining; Table 4 adds its fusion.
+    new = {"fig12": 0, "table1": 4, "table3": 2 * 11 + 1, "table4": 4}
+    assert len(made.all_cells()) == sum(counts.values()) - sum(new.values())
 
 
 def test_a_refusal_says_how_to_do_without_that_artefact(

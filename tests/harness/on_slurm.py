@@ -33,7 +33,7 @@ class OnSlurm(Harness):
     def status(self, name: str = "fig12") -> dict[str, Any]:
         return json.loads(self("status", name, "--json", code=None).stdout)  # type: ignore[no-any-return]
 
-    def wait_until_over(self, seconds: float = 150.0, name: str = "fig12") -> dict[str, Any]:
+    def wait_until_over(self, seconds: float = 250.0, name: str = "fig12") -> dict[str, Any]:
         """Nothing runs or waits, by another process' look; the closing job is through, too."""
         return self.wait_for(lambda now: not now["running"] + now["waiting"], seconds, name)
 

@@ -112,6 +112,29 @@ def test_a_result_cut_anywhere_is_not_believed(tmp_path: Path, keep: int) -> Non
     assert result.accept(sealed(workdir))
 
 
+def test_a_result_with_any_byte_altered_is_not_believed(tmp_path: Path) -> None:
+    workdir = Workdir(tmp_path)
+    result.accept(sealed(workdir))
+    path = workdir.cell(CELL) / "result.json"
+    content = path.read_bytes()
+    path.unlink()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(result.DamagedResult, match="is cut short or altered"):
+            result.read(workdir, CELL)
+
+
+def test_a_text_that_looks_like_a_checksum_does_no_harm(tmp_path: Path) -> None:
+    workdir = Workdir(tmp_path)
+    folder = result.new_attempt(workdir, CELL)
+    line = '\n "sha256": "' + "0" * 64 + '",\n'
+    result.seal(folder, {"cell": CELL.key, "note": line, "nested": {"sha256": "0" * 64}}, {})
+    result.accept(folder)
+    found = result.read(workdir, CELL)
+    assert found is not None
+    assert found.body["note"] == line
+
+
 def test_a_result_of_another_cell_is_not_believed(tmp_path: Path) -> None:
     workdir = Workdir(tmp_path)
     result.accept(sealed(workdir))

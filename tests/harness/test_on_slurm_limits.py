@@ -5,9 +5,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.harness.on_slurm import LONG, SLOW, OnSlurm, cluster_file, jobs_in_queue
 from tests.harness.running import mlflow_cells, sets
 from tests.slurm.cluster import ThrowAwaySlurm
+
+pytestmark = pytest.mark.timeout(600)
 
 
 def jobs(body: dict[str, Any]) -> dict[str, Any]:
@@ -17,15 +21,12 @@ def jobs(body: dict[str, Any]) -> dict[str, Any]:
 def test_a_time_limit_saves_requeues_and_ends_in_the_same_bits(
     on_slurm: OnSlurm, tmp_path: Path
 ) -> None:
-    (tmp_path / "mine.py").write_text(SLOW)
-    words = (
-        f"{tmp_path}/mine.py:slow",
-        "--set",
-        "steps=1600",
-    )  # 32 s of sleep, and as long again of work: more than the limit lets through, which asks to leave after 30
-    a_minute = cluster_file(tmp_path, time_min=1)
-    on_slurm("run", *words, "--cluster", a_minute, "--allow-dirty")
-    over = on_slurm.wait_until_over(280, "slow")
+    # 96 s of sleep: more than the limit lets through, which asks to leave after 90; a busy machine takes some of these to start.
+    (tmp_path / "mine.py").write_text(SLOW.replace("sleep(0.02)", "sleep(0.12)"))
+    words = f"{tmp_path}/mine.py:slow", "--set", "steps=800"
+    two_minutes = cluster_file(tmp_path, time_min=2)
+    on_slurm("run", *words, "--cluster", two_minutes, "--allow-dirty")
+    over = on_slurm.wait_until_over(400, "slow")
     assert over["done"] == 2, on_slurm.job_logs()
     body = on_slurm.pretraining()
     assert jobs(body)["restarts"] >= 1

@@ -74,6 +74,17 @@ def test_of_equal_probabilities_the_first_class_is_the_answer() -> None:
     assert found.among_first(2).tolist() == [True, True]
 
 
+def test_of_many_equal_probabilities_the_first_classes_come_first() -> None:
+    names = [f"p{place}" for place in range(60)]
+    table = pd.DataFrame(
+        {"video_id": [f"v{at:02d}" for at in range(60)], "block": 0, "label": range(60)}
+    )
+    table[names] = 1 / 120
+    table[names[1::2]] = 1 / 40  # the odd classes are the more probable ones, all alike
+    found = predicted_in(table, whose="mine").among_first(10)
+    assert np.flatnonzero(found).tolist() == list(range(1, 20, 2))
+
+
 def test_a_class_without_test_videos_has_no_accuracy() -> None:
     table = blocks(3, videos=3)  # of classes 0 to 2 of six
     found = predicted_in(table, whose="mine")

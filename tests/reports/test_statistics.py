@@ -245,6 +245,24 @@ def test_few_videos_with_several_answers_are_tested_by_all_signs() -> None:
         assert found.test == "randomisation over videos"
 
 
+def test_on_several_lists_a_video_of_a_short_one_weighs_more() -> None:
+    """One answer each, yet no count of videos as McNemar's: the lists have 4 and 8."""
+    first, second = (
+        [[0.0] * 4, [1.0] * 5 + [0.0] * 3],
+        [[1.0, 1.0, 1.0, 0.0], [0.0] * 2 + [1.0] * 6],
+    )
+    found = over_videos(first, second, [ids(4), [f"w{place}" for place in range(8)]])
+    parts = [1 / 8] * 3 + [-1 / 16] * 2 + [1 / 16] * 3
+    assert found.p == pytest.approx(by_all_signs(parts))
+    assert found.test == "randomisation over videos"
+
+
+def test_where_every_video_gains_no_draw_of_videos_says_otherwise() -> None:
+    lists = [ids(5), [f"w{place}" for place in range(50)]]
+    found = over_videos([[0.0] * 5, [0.0] * 50], [[1.0] * 5, [1.0] * 50], lists)
+    assert (found.difference, found.low, found.high) == pytest.approx((100, 100, 100))
+
+
 def test_many_videos_are_tested_by_drawn_signs() -> None:
     rng = np.random.default_rng(8)
     first, second = rng.binomial(3, [[0.5], [0.55]], (2, 40)) / 3
@@ -326,9 +344,10 @@ def test_neither_the_order_of_videos_nor_that_of_lists_changes_a_number(seed: in
 
 
 def evenly_split() -> Answers:
-    """As many videos for one as for the other."""
-    first, second = answers(both=4, gained=9, lost=9, neither=1)
-    return [list(map(float, first))], [list(map(float, second))], [ids(len(first))]
+    """As much for one as for the other, video by video."""
+    gains = np.random.default_rng(21).random(60)
+    shares = [[*gains, *np.zeros(60)], [*np.zeros(60), *gains]]
+    return [list(map(float, shares[0]))], [list(map(float, shares[1]))], [ids(120)]
 
 
 @pytest.mark.parametrize("given", [overlapping_lists(14), overlapping_lists(15), evenly_split()])
@@ -356,7 +375,7 @@ def simulated(rng: np.random.Generator, videos: int, gain: float, runs: int) -> 
 
 def true_gain(gain: float) -> float:
     rng = np.random.default_rng(16)
-    easy = rng.beta(0.7, 0.5, 2_000_000)
+    easy = rng.beta(0.7, 0.5, 400_000)
     return float(100 * (np.clip(easy + gain * rng.random(len(easy)), 0, 1) - easy).mean())
 
 

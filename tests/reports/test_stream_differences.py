@@ -86,7 +86,7 @@ def test_the_table_shows_them_with_what_they_are_over(plan, tmp_path) -> None:
     text = files["two_stream.md"].decode()
     found = oracle(told, (PRETRAINED, "rgb+flow"), (PRETRAINED, "rgb"))
     row = next(
-        line for line in text.splitlines() if f"| RGB + flow minus RGB, {PRETRAINED} |" in line
+        line for line in text.splitlines() if f"| RGB + flow minus RGB | {PRETRAINED} |" in line
     )
     assert f"| +{found.difference:.1f} | [" in row
     assert row.endswith("| 80 |")
@@ -115,6 +115,14 @@ def test_a_split_without_a_run_leaves_no_difference_over_the_others(plan, tmp_pa
     assert "adjusted for the 4 tests" in text
 
 
+def test_a_run_whose_predictions_are_not_at_hand_is_no_run_here(plan, tmp_path) -> None:
+    answers(plan, tmp_path)
+    plan.kept.pop(f"ucf101/{BASELINE}, RGB/all/3/0")
+    lines = stream_differences(plan.evidence(name="two_stream")).to_dict("records")
+    assert [line["splits"] for line in lines] == [2, 3, 3, 2, 3]
+    assert [bool(np.isnan(line["p"])) for line in lines] == [True, False, False, True, False]
+
+
 def test_without_predictions_there_is_no_second_table(plan, tmp_path) -> None:
     answers(plan, tmp_path)
     plan.kept.clear()
@@ -134,4 +142,4 @@ def test_several_numbers_of_labels_are_compared_each_by_itself(plan, tmp_path) -
         found = oracle(told[line["shots"]], *names(line), splits=(1,))
         assert line["p"] == found.p
     text = draw(plan.evidence(name="two_stream"), ["md"])["two_stream.md"].decode()
-    assert "| comparison | videos per class |" in text
+    assert "| comparison | of | videos per class |" in text

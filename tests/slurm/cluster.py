@@ -1,11 +1,11 @@
 """A real SLURM of several nodes on this one machine, for tests; thrown away afterwards.
 
-    python3 tests/slurm/cluster.py install      the Debian packages (as root)
-    python3 tests/slurm/cluster.py start DIR    then: export SLURM_CONF=DIR/slurm.conf && sinfo
-    python3 tests/slurm/cluster.py stop DIR
+    python3 tests/debian.py slurm                the Debian packages (as root)
+    python3 -m tests.slurm.cluster start DIR     then: export SLURM_CONF=DIR/slurm.conf && sinfo
+    python3 -m tests.slurm.cluster stop DIR
 
-Everything lives in DIR, except for the packages and one marked line of /etc/hosts. Nothing but the standard library is
-used, so that this runs before anything is installed. Some settings are there because nothing else works:
+Everything lives in DIR, except for the packages and one marked line of /etc/hosts. Some settings are there because
+nothing else works:
 
 - every slurmd has a port and a UTS namespace of its own, so that each says another host name;
 - all node names are one loopback address: srun listens on its own name's, and is called back where it came from;
@@ -26,8 +26,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client")
-ACCOUNTING_PACKAGES = ("slurmdbd", "mariadb-server-core", "mariadb-client-core")
+from tests.debian import ACCOUNTING, SLURM, install
+
 LONGEST_FOLDER = 60
 """Characters: the longest unix socket below it must stay under the kernel's 107."""
 
@@ -40,33 +40,6 @@ def why_not() -> str:
     if missing and not _which("apt-get"):
         return f"{', '.join(missing)} not installed, and no apt-get to install them with"
     return ""
-
-
-def install(*, accounting: bool = False) -> None:
-    """Install the Debian packages that are missing, without starting their own services."""
-    wanted = [*PACKAGES, *(ACCOUNTING_PACKAGES if accounting else ())]
-    missing = [name for name in wanted if not _is_installed(name)]
-    if not missing:
-        return
-    no_services = Path("/usr/sbin/policy-rc.d")
-    ours = not no_services.exists()
-    if ours:
-        no_services.write_text("#!/bin/sh\nexit 101\n")
-        no_services.chmod(0o755)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    apt = ["apt-get", "-qq", "-y", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"]
-    try:
-        # Package lists may be there already, and a mirror that does not answer is then no reason to give up.
-        subprocess.run([*apt, "update"], env=environment, check=False, capture_output=True)
-        done = subprocess.run(
-            [*apt, "install", "--no-install-recommends", *missing],
-            env=environment, check=False, capture_output=True, text=True,
-        )  # fmt: skip
-    finally:
-        if ours:
-            no_services.unlink()
-    if done.returncode:
-        raise RuntimeError(f"apt-get install {' '.join(missing)} failed: {done.stderr[-800:]}")
 
 
 @dataclass(frozen=True)
@@ -101,7 +74,7 @@ class ThrowAwaySlurm:
         """
         if len(str(self.folder)) > LONGEST_FOLDER:
             raise RuntimeError(f"{self.folder} is longer than {LONGEST_FOLDER} characters")
-        install(accounting=self.accounting)
+        install([*SLURM, *(ACCOUNTING if self.accounting else ())])
         for name in ("munge", "state", "spool", "log", "run", *(f"spool/{n}" for n in self.names)):
             (self.folder / name).mkdir(parents=True, exist_ok=True, mode=0o755)
         self._write_configuration()
@@ -369,13 +342,6 @@ def _which(name: str) -> str | None:
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 
 
-def _is_installed(package: str) -> bool:
-    done = subprocess.run(
-        ["dpkg-query", "-W", "-f=${Status}", package], capture_output=True, text=True, check=False
-    )
-    return "ok installed" in done.stdout
-
-
 def _free_ports(count: int) -> list[int]:
     probes = [socket.socket() for _ in range(count)]
     try:
@@ -394,17 +360,12 @@ def _host() -> str:
 def main(arguments: list[str]) -> int:
     """The command line above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("verb", choices=("install", "start", "stop"))
-    parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("verb", choices=("start", "stop"))
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--accounting", action="store_true", help="sacct works, too")
     chosen = parser.parse_args(arguments)
     if reason := why_not():
         parser.exit(1, f"cluster.py: {reason}\n")
-    if chosen.verb == "install":
-        install(accounting=chosen.accounting)
-        return 0
-    if chosen.folder is None:
-        parser.error("name a folder")
     cluster = ThrowAwaySlurm(chosen.folder.resolve(), accounting=chosen.accounting)
     cluster.start() if chosen.verb == "start" else cluster.stop()
     return 0
