@@ -260,6 +260,7 @@ def _run_on_cluster(
 
 
 def _report_outcome(name: str, place: "Workdir", before: Any, outcome: Any, as_json: bool) -> None:
+    from harness import printed
     from harness.uri import place_of_store
 
     total, done = len(outcome.plan.cells), len(outcome.plan.done)
@@ -291,6 +292,10 @@ def _report_outcome(name: str, place: "Workdir", before: Any, outcome: Any, as_j
         ):
             if file in outcome.drawn:
                 click.echo(f"{label + ':':<9}{outcome.drawn[file]}")
+        if sys.stdout.isatty():
+            printed.show(
+                {each: outcome.drawn[each] for each in outcome.drawn if each == f"{name}.json"}
+            )
         if outcome.plan.parts:
             click.echo(f"{'parts:':<9}{', '.join(outcome.plan.parts)}: a folder each beside it")
         click.echo(f"{'MLflow:':<9}{place_of_store(place)}  (harness ui --workdir {place.root})")
@@ -400,13 +405,14 @@ def logs(cell: str, follow: bool, workdir: Path, as_json: bool) -> None:
     show_default=True,
     help="Comma-separated formats.",
 )
+@click.option("--show", is_flag=True, help="Print its main table here, too.")
 @options("json")
 def report(
-    name: str, settings: tuple[str, ...], workdir: Path, formats: str, as_json: bool
+    name: str, settings: tuple[str, ...], workdir: Path, formats: str, show: bool, as_json: bool
 ) -> None:
     """Draw an experiment's report from the results in the work folder."""
     with sentences():
-        from harness import plan, publish
+        from harness import plan, printed, publish
 
         wanted = tuple(dict.fromkeys(each.strip() for each in formats.split(",") if each.strip()))
         for each in wanted:
@@ -420,7 +426,8 @@ def report(
         made = plan.make(experiment, place)
         for reason in made.damaged.values():
             say(f"{reason}: treated as missing")
-        drawn = publish.draw(source.name, experiment, made, place, settings, wanted)
+        made_of = wanted if not show or "json" in wanted else (*wanted, "json")
+        drawn = publish.draw(source.name, experiment, made, place, settings, made_of)
         if made.todo:
             say(
                 f"{len(made.todo)} of {len(made.cells)} cells have no result: the report says which"
@@ -430,6 +437,8 @@ def report(
         else:
             for path in drawn.files.values():
                 click.echo(str(path))
+            if show:
+                printed.show(drawn.files)
         for problem in drawn.problems.values():
             say(f"harness: {problem}")
         if drawn.problems:

@@ -1,6 +1,8 @@
 """From accepted results to evidence: every score of an experiment's cells, counted against what there should be."""
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from configs.experiment import Experiment
@@ -11,6 +13,11 @@ from reports.evidence import Evidence, Value
 from tasks.cell import Cell
 from tasks.subset import Classifies
 
+RUNS = "../../runs"
+"""The folder of runs as seen from a report's."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
 
 def columns(cell: Cell) -> dict[str, Value]:
     """A drawn cell's values as report columns; the method is what the experiment calls it."""
@@ -18,9 +25,24 @@ def columns(cell: Cell) -> dict[str, Value]:
 
 
 def evidence(
-    name: str, experiment: Experiment, plan: Plan, workdir: Workdir, settings: tuple[str, ...]
+    name: str,
+    experiment: Experiment,
+    plan: Plan,
+    workdir: Workdir,
+    settings: tuple[str, ...],
+    *,
+    runs: str = RUNS,
 ) -> Evidence:
-    """Gather what a report of this experiment may use, from the result files alone."""
+    """Gather what a report of this experiment may use, from the result files alone.
+
+    Args:
+        name: the report's.
+        experiment: what it draws.
+        plan: the accepted results.
+        workdir: the work folder.
+        settings: the knobs that were set.
+        runs: where the runs' folders are from the report's folder; reports link to them.
+    """
     drawn = [cell for cell in dict.fromkeys(experiment.cells) if cell.label]
     rows: list[Mapping[str, Value]] = []
     failed: dict[str, str] = {}
@@ -52,7 +74,7 @@ def evidence(
         expected=tuple(columns(cell) for cell in drawn),
         rows=tuple(rows),
         failed=failed,
-        provenance=origin(experiment, plan, settings),
+        provenance={**origin(experiment, plan, settings), "runs": runs},
         kept={key: found.folder for key, found in plan.done.items()},
         classes={
             cell.task.subset.dataset.name: cell.task.subset.dataset.classes
@@ -72,7 +94,7 @@ def evidence_of_parts(
     if not experiment.parts:
         return {name: evidence(name, experiment, plan, workdir, settings)}
     return {
-        part: evidence(part, made, plan.part(part), workdir, settings)
+        part: evidence(part, made, plan.part(part), workdir, settings, runs=f"../{RUNS}")
         for part, made in experiment.parts.items()
     }
 
@@ -101,6 +123,7 @@ def origin(experiment: Experiment, plan: Plan, settings: tuple[str, ...]) -> dic
         "hosts": distinct("machine", "host"),
         "processors": distinct("machine", "processor"),
         "devices": distinct("device"),
+        "data": data_of(plan),
         "cells": len(plan.cells),
         "done": len(plan.done),
         "missing": [cell.short for cell in plan.todo],
@@ -112,6 +135,33 @@ def origin(experiment: Experiment, plan: Plan, settings: tuple[str, ...]) -> dic
         "chance": dict(experiment.chance),
         "notes": list(experiment.notes),
     }
+
+
+def data_of(plan: Plan) -> list[dict[str, Any]]:
+    """What tells the data and files apart that the runs rest on: kind, version, and sha256 of what came from files."""
+    seen: dict[str, dict[str, Any]] = {}
+    for found in plan.done.values():
+        for each in _identities(found.body["description"]["task"], ""):
+            seen.setdefault(json.dumps(each, sort_keys=True), each)
+    return [seen[text] for text in sorted(seen)]
+
+
+def _identities(value: Any, name: str) -> Iterator[dict[str, Any]]:
+    """The parts of a description that are data, or name content by its sha256, without what is nested in them."""
+    if isinstance(value, list):
+        for each in value:
+            yield from _identities(each, name)
+    elif isinstance(value, dict):
+        plain = {key: each for key, each in value.items() if not isinstance(each, dict | list)}
+        hashed = any(
+            isinstance(each, str) and _SHA256.fullmatch(each)
+            for key, each in plain.items()
+            if key != "cell"  # another question, not data
+        )
+        if hashed or name == "dataset":
+            yield plain
+        for key, each in value.items():
+            yield from _identities(each, key)
 
 
 def compute(plan: Plan) -> dict[str, str]:

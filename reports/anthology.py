@@ -1,7 +1,7 @@
 """Several reports on one self-contained page: contents first, then each report's figure, tables, notes and origin.
 
-It is made from the reports' own pages (`reports.page`). Element ids inside a figure's svg get the name of its report in
-front: matplotlib numbers its elements from one in every file, and of two equal ids on a page the first is taken.
+It is made from the reports' own pages (`reports.page`). Element ids get the name of their report in front: matplotlib numbers
+its elements from one in every file, every report has a list of cells, and of two equal ids on a page the first is taken.
 """
 
 import base64
@@ -29,6 +29,7 @@ details.provenance { margin-top: 1.5rem; }
 
 _TAG = re.compile(r"<[A-Za-z][^>]*>")
 _ID = re.compile(r'(\sid=")([^"]+)')
+_UP = re.compile(r'(\shref=")\.\./')
 _LINK = re.compile(r'(\shref="#|\sxlink:href="#|url\(#)([^")]+)')
 
 
@@ -177,10 +178,11 @@ def _content(chapter: Chapter, page: str) -> list[str]:
     main = page[begin + len(MAIN) : end]
     start, stop = main.find("<svg"), main.rfind("</svg>") + len("</svg>")
     if start < 0:
-        return [_lowered(main)]
+        return [_lowered(_renamed(main, chapter.name))]
     figure = main[start:stop]
     shown = _png(chapter.picture, instead_of=figure) or _renamed(figure, chapter.name)
-    return [_lowered(main[:start]), shown, _lowered(main[stop:])]
+    before, after = (_renamed(part, chapter.name) for part in (main[:start], main[stop:]))
+    return [_lowered(before), shown, _lowered(after)]
 
 
 def _lowered(markup: str) -> str:
@@ -198,13 +200,17 @@ def _folded(summary: str, lines: Sequence[str]) -> list[str]:
     return ['<details class="provenance">', f"<summary>{summary}</summary>", *lines, "</details>"]
 
 
-def _renamed(svg: str, name: str) -> str:
-    """The svg with a name before every id, and before every reference to one; texts and comments stay."""
+def _renamed(markup: str, name: str) -> str:
+    """Markup with a name before every id, and before every reference to one; texts and comments stay.
+
+    A report's own page lies one folder further down, so links out of that folder lose a step up.
+    """
 
     def in_tag(tag: re.Match[str]) -> str:
-        return _LINK.sub(rf"\g<1>{name}-\g<2>", _ID.sub(rf"\g<1>{name}-\g<2>", tag[0]))
+        own = _LINK.sub(rf"\g<1>{name}-\g<2>", _ID.sub(rf"\g<1>{name}-\g<2>", tag[0]))
+        return _UP.sub(r"\g<1>", own)
 
-    return _TAG.sub(in_tag, svg)
+    return _TAG.sub(in_tag, markup)
 
 
 def _png(picture: bytes | None, *, instead_of: str) -> str:

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 from matplotlib.figure import Figure
 
+from reports.cells import cell_list, record_of_cells
 from reports.evidence import Evidence
+from reports.origins import facts_of, markdown_comment, told
 from reports.page import page
+from reports.record import record_of_lines, record_of_tables
 from reports.style import paper_style, render
-from reports.tables import Column, Table, csv_bytes, latex, markdown, markdown_text
+from reports.tables import Column, Table, csv_bytes, latex_document, markdown, markdown_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +29,8 @@ class Report:
     """Heading and table, in their order; LaTeX has all of them one after the other. Without the notes of the evidence."""
     lines: pd.DataFrame
     """Every number drawn, unrounded, for csv and json."""
+    lines_rest_on: tuple[tuple[str, ...], ...] = ()
+    """For each line the keys of the cells that its numbers were reduced from; may be left out where lines have a column `cell`."""
     missing: Table | None
     """What has no accepted result yet, as of `missing_cells`; None when nothing is missing."""
     figure: Callable[[], Figure] | None = None
@@ -55,7 +60,8 @@ def compose(evidence: Evidence, report: Report, formats: Collection[str]) -> dic
             sections=report.sections,
             missing=report.missing,
             notes=evidence.notes,
-            provenance={k: v for k, v in evidence.provenance.items() if k != "notes"},
+            provenance=facts_of(evidence),
+            cells=cell_list(evidence),
         ),
         ".csv": lambda: csv_bytes(report.lines),
         ".json": lambda: _record(evidence, report),
@@ -118,11 +124,11 @@ def _markdown(evidence: Evidence, report: Report) -> bytes:
     parts += [markdown(table) for table in _with_notes(evidence, report)]
     if report.missing is not None:
         parts += ["## Missing\n", markdown(report.missing)]
-    return "\n".join(parts).encode()
+    return "\n".join([*parts, markdown_comment(evidence)]).encode()
 
 
 def _latex(evidence: Evidence, report: Report) -> bytes:
-    return "\n".join(latex(table) for table in _with_notes(evidence, report)).encode()
+    return latex_document(evidence.experiment, _with_notes(evidence, report), told=told(evidence))
 
 
 def _record(evidence: Evidence, report: Report) -> bytes:
@@ -130,7 +136,12 @@ def _record(evidence: Evidence, report: Report) -> bytes:
         "experiment": evidence.experiment,
         "title": evidence.title,
         "provenance": dict(evidence.provenance),
-        "lines": json.loads(report.lines.to_json(orient="records", double_precision=15)),
+        "lines": record_of_lines(
+            json.loads(report.lines.to_json(orient="records", double_precision=15)),
+            report.lines_rest_on,
+        ),
+        "tables": record_of_tables(report.sections),
+        "cells": record_of_cells(evidence),
         "failed": dict(evidence.failed),
     }
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)

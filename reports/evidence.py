@@ -51,9 +51,10 @@ class Evidence:
     """Cell key to a one-line reason, for cells whose last run ended without an accepted result."""
 
     provenance: Mapping[str, object]
-    """JSON-able facts: commit, knobs, versions, hosts. Three keys are read here.
+    """JSON-able facts: commit, knobs, versions, hosts. Four keys are read here.
 
-    `notes`: sentences printed under the tables; `chance`: dataset to chance level in percent; `commit`.
+    `notes`: sentences printed under the tables; `chance`: dataset to chance level in percent; `commit`; `runs`: where the
+    folders of the cells' runs are, from the folder of the report, such as "../../runs".
     """
 
     kept: Mapping[str, Path] = field(default_factory=dict)

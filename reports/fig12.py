@@ -12,6 +12,7 @@ from functools import cache
 
 import pandas as pd
 
+from reports.cells import Lines, cell_list, cells_of_lines
 from reports.evidence import Evidence
 from reports.fewshot_tables import (
     accuracy_table,
@@ -22,13 +23,14 @@ from reports.fewshot_tables import (
 )
 from reports.frame import PAIRED, by_split, curve, paired
 from reports.join import every_score, join, metrics, missing
+from reports.origins import facts_of, markdown_comment, told
 from reports.page import page
 from reports.panels import accuracy_panels
 from reports.published import SINGLE_FRAME
 from reports.record import commit, record
 from reports.statistics import holm
 from reports.style import paper_style, render
-from reports.tables import Table, csv_bytes, latex, markdown, markdown_text
+from reports.tables import Table, csv_bytes, latex_document, markdown, markdown_text
 
 FORMATS = ("png", "pdf", "svg", "md", "tex", "csv", "html", "json")
 """Every form `draw` can give."""
@@ -76,8 +78,7 @@ def _files(evidence: Evidence, form: str, compared: Callable[[], pd.DataFrame]) 
     elif form == "html":
         content = _html(evidence, compared())
     elif form == "json":
-        points = curve(evidence, METRIC)
-        content = record(evidence, METRIC, curve=points, differences=compared())
+        content = _record(evidence, compared())
     else:
         content = _picture(evidence, form)
     return {f"{name}.{form}": content}
@@ -157,17 +158,41 @@ def _splits(evidence: Evidence, dataset: str | None = None) -> list[int]:
     )
 
 
+def _cells_of_points(evidence: Evidence) -> Lines:
+    """The cells behind each point: those of its complete resamples."""
+    point = ("dataset", "method", "shots")
+    return cells_of_lines(evidence, METRIC, point, whole=("resample",))
+
+
+def _behind_points(points: pd.DataFrame, known: Lines) -> tuple[tuple[str, ...], ...]:
+    places = points[["dataset", "method", "shots"]].itertuples(index=False)
+    return tuple(known.get(tuple(map(str, place)), ()) for place in places)
+
+
+def _behind_differences(
+    lines: pd.DataFrame, pair: tuple[str, str], known: Lines
+) -> tuple[tuple[str, ...], ...]:
+    """The cells of both methods behind each difference."""
+    return tuple(
+        tuple(key for method in pair for key in known.get((dataset, method, shots), ()))
+        for dataset, shots in zip(lines["dataset"], lines["shots"], strict=True)
+    )
+
+
 def _accuracy_tables(evidence: Evidence) -> list[Table]:
     """One table per dataset, so that each fits a page."""
-    points = curve(evidence, METRIC)
+    points, known = curve(evidence, METRIC), _cells_of_points(evidence)
     blocks = curve(evidence, BLOCK_METRIC) if BLOCK_METRIC in metrics(evidence) else None
     return [
-        accuracy_table(
-            points[points["dataset"] == dataset],
-            None if blocks is None else blocks[blocks["dataset"] == dataset],
-            title=evidence.title,
-            splits=_splits(evidence, dataset),
-            label=_label(evidence, dataset),
+        replace(
+            accuracy_table(
+                points[points["dataset"] == dataset],
+                None if blocks is None else blocks[blocks["dataset"] == dataset],
+                title=evidence.title,
+                splits=_splits(evidence, dataset),
+                label=_label(evidence, dataset),
+            ),
+            rests_on=_behind_points(points[points["dataset"] == dataset], known),
         )
         for dataset in dict.fromkeys(points["dataset"])
     ]
@@ -175,13 +200,21 @@ def _accuracy_tables(evidence: Evidence) -> list[Table]:
 
 def _difference_tables(evidence: Evidence, compared: pd.DataFrame) -> list[Table]:
     """One table per pair of methods."""
+    known = _cells_of_points(evidence)
+    lines = {
+        pair: compared[(compared["treatment"] == pair[0]) & (compared["baseline"] == pair[1])]
+        for pair in pairs(_methods(evidence))
+    }
     return [
-        difference_table(
-            compared[(compared["treatment"] == pair[0]) & (compared["baseline"] == pair[1])],
-            *pair,
-            splits=_splits(evidence),
-            label=_label(evidence, f"difference-{place}"),
-            tests=int(compared["p"].notna().sum()),
+        replace(
+            difference_table(
+                lines[pair],
+                *pair,
+                splits=_splits(evidence),
+                label=_label(evidence, f"difference-{place}"),
+                tests=int(compared["p"].notna().sum()),
+            ),
+            rests_on=_behind_differences(lines[pair], pair, known),
         )
         for place, pair in enumerate(pairs(_methods(evidence)), start=1)
     ]
@@ -215,29 +248,53 @@ def _markdown(evidence: Evidence, compared: pd.DataFrame) -> bytes:
         parts += ["## Missing\n", markdown(lost)]
     if evidence.notes:
         parts += ["## Notes\n", "".join(f"- {markdown_text(note)}\n" for note in evidence.notes)]
-    return "\n".join(parts).encode()
+    return "\n".join([*parts, markdown_comment(evidence)]).encode()
 
 
 def _latex(evidence: Evidence, compared: pd.DataFrame) -> bytes:
-    head = f"% {' '.join(_lead(evidence).split())}\n% Needs \\usepackage{{booktabs}}.\n"
     tables = [*_accuracy_tables(evidence), *_difference_tables(evidence, compared)]
     if evidence.notes and tables:
         tables[-1] = replace(tables[-1], notes=(*tables[-1].notes, *evidence.notes))
-    return "\n".join([head, *(latex(table) for table in tables)]).encode()
+    lines = [*told(evidence), _lead(evidence)]
+    return latex_document(evidence.experiment, tables, told=lines)
 
 
-def _html(evidence: Evidence, compared: pd.DataFrame) -> bytes:
+def _sections(evidence: Evidence, compared: pd.DataFrame) -> list[tuple[str, Table]]:
+    """Heading and table, in their order."""
     sections = [("Accuracy", table) for table in _accuracy_tables(evidence)]
     sections += [("Difference", table) for table in _difference_tables(evidence, compared)]
     if len(_splits(evidence)) > 1:
         sections.append(("By split", split_table(by_split(evidence, METRIC))))
+    return sections
+
+
+def _record(evidence: Evidence, compared: pd.DataFrame) -> bytes:
+    points, known = curve(evidence, METRIC), _cells_of_points(evidence)
+    behind = [
+        keys
+        for pair, mine in compared.groupby(["treatment", "baseline"], sort=False)
+        for keys in _behind_differences(mine, (str(pair[0]), str(pair[1])), known)
+    ]
+    return record(
+        evidence,
+        METRIC,
+        curve=points,
+        differences=compared,
+        curve_rests_on=_behind_points(points, known),
+        differences_rest_on=behind,
+        tables=_sections(evidence, compared),
+    )
+
+
+def _html(evidence: Evidence, compared: pd.DataFrame) -> bytes:
     return page(
         title=evidence.title,
         lead=_lead(evidence),
         figure_svg=_picture(evidence, "svg"),
         figure_alt="Video accuracy against labelled videos per class; the tables below have the numbers.",
-        sections=sections,
+        sections=_sections(evidence, compared),
         missing=missing_table(missing(evidence, METRIC)),
         notes=evidence.notes,
-        provenance={k: v for k, v in evidence.provenance.items() if k != "notes"},
+        provenance=facts_of(evidence),
+        cells=cell_list(evidence, listed_in=f"{evidence.experiment}_runs.csv"),
     )

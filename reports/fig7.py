@@ -13,6 +13,7 @@ import pandas as pd
 
 from reports.activity_panels import Watched, activity_figure
 from reports.animation import Panel, Row, gif
+from reports.cells import own_cells
 from reports.compose import Report, compose, missing_cells
 from reports.evidence import Evidence
 from reports.film import Pixels
@@ -146,6 +147,7 @@ def _table(evidence: Evidence, lines: pd.DataFrame) -> Table:
             "numbers to compare with.",
         ),
         label="tab:fig7",
+        rests_on=own_cells(lines),
     )
 
 

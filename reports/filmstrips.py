@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reports.animation import Panel, Row, gif
+from reports.cells import own_cells
 from reports.compose import Report, compose, missing_cells
 from reports.evidence import Evidence
 from reports.film import Film, film
@@ -276,4 +277,5 @@ def _table(evidence: Evidence, lines: pd.DataFrame, *, first: str, sizes: bool) 
         notes=tuple(notes),
         label=f"tab:{evidence.experiment.replace('_', '-')}",
         group_by=1 if sizes else 0,  # names of models are long
+        rests_on=own_cells(lines),
     )

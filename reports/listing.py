@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from reports.cells import cell_list, record_of_cells
 from reports.evidence import Evidence
+from reports.origins import facts_of, markdown_comment, told
 from reports.page import page
-from reports.tables import Column, Table, csv_bytes, latex, markdown, markdown_text
+from reports.record import record_of_tables
+from reports.tables import Column, Table, csv_bytes, latex_document, markdown, markdown_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +49,7 @@ def draw_listing(
     whole = replace(listing.table, notes=(*listing.table.notes, *notes))
     forms: dict[str, Callable[[], bytes]] = {
         "md": lambda: _markdown(evidence, listing, whole),
-        "tex": lambda: latex(whole).encode(),
+        "tex": lambda: latex_document(evidence.experiment, [whole], told=told(evidence)),
         "html": lambda: page(
             title=evidence.title,
             lead=_lead(listing),
@@ -55,7 +58,8 @@ def draw_listing(
             advice=listing.advice,
             commands=listing.commands,
             notes=notes,
-            provenance={k: v for k, v in evidence.provenance.items() if k != "notes"},
+            provenance=facts_of(evidence),
+            cells=cell_list(evidence),
         ),
         "csv": lambda: csv_bytes(listing.lines),
         "json": lambda: _record(evidence, listing),
@@ -119,7 +123,7 @@ def _markdown(evidence: Evidence, listing: Listing, table: Table) -> bytes:
         parts.append("## Next\n")
         parts += [f"{markdown_text(listing.advice)}\n"] if listing.advice else []
         parts.append("\n".join(["```", *listing.commands, "```", ""]))
-    return "\n".join(parts).encode()
+    return "\n".join([*parts, markdown_comment(evidence)]).encode()
 
 
 def _record(evidence: Evidence, listing: Listing) -> bytes:
@@ -128,6 +132,8 @@ def _record(evidence: Evidence, listing: Listing) -> bytes:
         "title": evidence.title,
         "provenance": dict(evidence.provenance),
         f"{listing.what}s": json.loads(listing.lines.to_json(orient="records")),
+        "tables": record_of_tables([(f"By {listing.what}", listing.table)]),
+        "cells": record_of_cells(evidence),
         "failed": dict(evidence.failed),
     }
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)

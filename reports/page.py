@@ -1,12 +1,14 @@
 """One self-contained web page: a figure if there is one, tables, what is missing, and where the numbers come from.
 
-The page loads nothing: style and figure are inside it, so it reads the same offline and years later.
+The page loads nothing: style, script and figure are inside it, so it reads the same offline and years later.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from reports.cells import CellList
+from reports.sorting import SCRIPT
 from reports.tables import Table, html
 
 CSS = """
@@ -28,6 +30,14 @@ td.right { white-space: nowrap; }
 tbody tr:hover { background: #f5f5f5; }
 tr.group td { border-top: 1px solid #ddd; }
 tbody tr:last-child td { border-bottom: 1px solid #222; }
+th button { all: unset; cursor: pointer; text-align: inherit; }
+th button:hover { text-decoration: underline; }
+th button:focus-visible { outline: 2px solid #0072b2; outline-offset: 2px; }
+th[aria-sort=ascending] button::after { content: " \\25b2"; font-size: .7em; }
+th[aria-sort=descending] button::after { content: " \\25bc"; font-size: .7em; }
+th.cells, td.cells { padding-left: .8rem; font-weight: 400; font-size: .85em; white-space: nowrap; color: #777; }
+td.cells a, details.cells a { color: #555; }
+details.cells table { font-size: .8rem; white-space: nowrap; }
 summary { cursor: pointer; }
 dt { font-weight: 600; margin-top: .6rem; }
 dd { margin-left: 0; overflow-wrap: anywhere; }
@@ -51,6 +61,7 @@ def page(
     commands: Sequence[str] = (),
     notes: Iterable[str],
     provenance: Mapping[str, object],
+    cells: CellList | None = None,
 ) -> bytes:
     """The page as UTF-8 HTML.
 
@@ -65,13 +76,15 @@ def page(
         commands: What to type next; the page says nothing of it without any.
         notes: Sentences on how to read the numbers.
         provenance: JSON-able facts about where the numbers come from.
+        cells: The list of all cells, to which the lines of the tables lead; None for a page without.
     """
+    places = None if cells is None else cells.places
     parts = [f"<h1>{escape(title)}</h1>", f'<p class="lead">{escape(lead)}</p>']
     if figure_svg is not None:
         label = escape(figure_alt)
         parts += [f'<figure role="img" aria-label="{label}">', _inline(figure_svg), "</figure>"]
     for heading, table in sections:
-        parts += [f"<h2>{escape(heading)}</h2>", _wide(table)]
+        parts += [f"<h2>{escape(heading)}</h2>", _wide(table, places)]
     parts.append("<h2>Missing</h2>")
     if missing is None:
         parts.append("<p>Nothing is missing: every expected cell has an accepted result.</p>")
@@ -85,6 +98,7 @@ def page(
         parts.append(f"<pre>{escape(typed)}</pre>")
     parts.append("<h2>Notes</h2>")
     parts += ["<ul>", *(f"<li>{escape(note)}</li>" for note in notes), "</ul>"]
+    parts += ["<h2>Cells</h2>", *cells.lines] if cells is not None else []
     parts += [PROVENANCE, *facts(provenance), PROVENANCE_END]
     return document(title, [MAIN, *parts, MAIN_END])
 
@@ -102,15 +116,16 @@ def document(title: str, body: Iterable[str], *, css: str = CSS) -> bytes:
         "</head>",
         "<body>",
         *body,
+        f"<script>{SCRIPT}</script>",
         "</body>",
         "</html>",
     ]
     return ("\n".join(lines) + "\n").encode()
 
 
-def _wide(table: Table) -> str:
+def _wide(table: Table, places: Mapping[str, int] | None = None) -> str:
     """A table that scrolls inside itself on a narrow screen."""
-    return f'<div class="wide">\n{html(table)}</div>'
+    return f'<div class="wide">\n{html(table, places)}</div>'
 
 
 def _inline(svg: bytes) -> str:

@@ -5,10 +5,12 @@ What is shown is reduced in `reports.prediction_losses` and drawn in `reports.fr
 
 import math
 from collections.abc import Collection, Hashable, Mapping
+from dataclasses import replace
 from typing import SupportsFloat
 
 import pandas as pd
 
+from reports.cells import Lines
 from reports.compose import Report, compose, missing_cells
 from reports.evidence import Evidence
 from reports.frame_panels import frame_panels
@@ -59,16 +61,21 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
     floors = {
         str(name): float(each) for name, each in zip(known["dataset"], known[FLOOR], strict=True)
     }
+    behind = _cells_behind(done)
     sections = [
-        *(("Table 2", _losses(means[means["dataset"] == each])) for each in datasets),
-        *(("By predicted frame", _frames(frames[frames["dataset"] == each])) for each in datasets),
-        ("Models", _models(evidence, lines, means)),
+        *(("Table 2", _losses(means[means["dataset"] == each], behind)) for each in datasets),
+        *(
+            ("By predicted frame", _frames(frames[frames["dataset"] == each], behind))
+            for each in datasets
+        ),
+        ("Models", replace(_models(evidence, lines, means), rests_on=_behind(means, behind))),
         *([("Later records", _records())] if "logistic" in set(means["output"]) else []),
     ]
     report = Report(
         lead=f"{len(done)} of {len(lines)} expected results are in.",
         sections=tuple(sections),
         lines=means,
+        lines_rest_on=_behind(means, behind),
         missing=missing_cells(evidence, set(done["cell"])),
         figure=lambda: frame_panels(frames, floors=floors),
         figure_alt="Loss of a predicted frame against how far ahead it is, for each model; the tables have the numbers.",
@@ -80,11 +87,24 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
     return compose(evidence, report, formats)
 
 
+def _cells_behind(done: pd.DataFrame) -> Lines:
+    """The cells of every seed that has a result, by dataset and method."""
+    return {
+        (str(dataset), str(method)): tuple(mine["cell"])
+        for (dataset, method), mine in done.groupby(["dataset", "method"], sort=False)
+    }
+
+
+def _behind(lines: pd.DataFrame, known: Lines) -> tuple[tuple[str, ...], ...]:
+    places = zip(lines["dataset"], lines["method"], strict=True)
+    return tuple(known.get((str(dataset), str(method)), ()) for dataset, method in places)
+
+
 def _shown(dataset: object) -> str:
     return DATASET_NAMES.get(str(dataset), str(dataset))
 
 
-def _losses(means: pd.DataFrame) -> Table:
+def _losses(means: pd.DataFrame, behind: Lines) -> Table:
     """Table 2's column of one dataset: its four models, then what a perfect and a know-nothing predictor score."""
     first = means.iloc[0]
     output, unit = str(first["output"]), str(first["unit"])
@@ -120,6 +140,8 @@ def _losses(means: pd.DataFrame) -> Table:
         ),
         notes=tuple(_loss_notes(means, own=own)),
         label=f"tab:table2-{str(first['dataset']).replace('_', '-')}",
+        # What follows the models is reckoned, not measured.
+        rests_on=(*_behind(means, behind), *[()] * (len(rows) - len(means))),
     )
 
 
@@ -168,17 +190,18 @@ def _loss_notes(means: pd.DataFrame, *, own: bool) -> list[str]:
     return notes
 
 
-def _frames(frames: pd.DataFrame) -> Table:
+def _frames(frames: pd.DataFrame, behind: Lines) -> Table:
     """Loss at each predicted frame of one dataset."""
     first = frames.iloc[0]
     places = sorted(set(frames["frame"]))
-    rows = []
+    rows, rests_on = [], []
     for (method, decoding), mine in frames.groupby(["method", "decoding"], sort=False):
         line = mine.iloc[0].to_dict()
         losses = mine.set_index("frame")["mean"]
         rows.append(
             (str(method), str(decoding), _seeds(line), *(number(losses[each]) for each in places))
         )
+        rests_on.append(behind.get((str(first["dataset"]), str(method)), ()))
     incomplete = bool((frames["n"] < frames["expected"]).any())
     return Table(
         columns=(
@@ -197,6 +220,7 @@ def _frames(frames: pd.DataFrame) -> Table:
         else (),
         label=f"tab:table2-frames-{str(first['dataset']).replace('_', '-')}",
         group_by=1,
+        rests_on=tuple(rests_on),
     )
 
 

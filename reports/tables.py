@@ -9,11 +9,14 @@ import itertools
 import math
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import pandas as pd
+
+from reports.typeset import SETUP, Numbers, latex_file, latex_text, numbers
 
 MISSING = "\N{EN DASH}"
 """Stands for a number that does not exist."""
@@ -22,7 +25,11 @@ INCOMPLETE = "\N{DAGGER}"
 MINUS = "\N{MINUS SIGN}"
 """The sign of a negative number in print; csv and json keep the plain hyphen."""
 
-_HEADING_WIDTH = 20  # letters of one line of a heading in LaTeX
+_HEADING_WIDTH = (
+    12  # letters of one line of a heading in LaTeX, where the cells below it are not wider
+)
+_LONG_TEXT = 40  # letters from which on a column of texts is broken into lines in LaTeX
+_PAGE_LINES = 42  # rows and lines above groups that fit a page in LaTeX
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,61 +157,72 @@ def _markdown_row(cells: list[str] | tuple[str, ...]) -> str:
     return "| " + " | ".join(markdown_text(cell) for cell in cells) + " |"
 
 
-_LATEX = {
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "\N{LEFT DOUBLE QUOTATION MARK}": "``",
-    "\N{RIGHT DOUBLE QUOTATION MARK}": "''",
-    # At the start of a row, [ and * would be read as arguments of the line break before them.
-    "[": "{[}",
-    "]": "{]}",
-    "*": "{*}",
-    "\N{PLUS-MINUS SIGN}": r"\ensuremath{\pm}",
-    MINUS: r"\ensuremath{-}",
-    "\N{MULTIPLICATION SIGN}": r"\ensuremath{\times}",
-    MISSING: "--",
-    INCOMPLETE: r"\textdagger{}",
-}
-
-
-def latex_text(text: str) -> str:
-    """Text with every character escaped that LaTeX gives a meaning to; white space becomes single spaces."""
-    return "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))
-
-
 def latex(table: Table) -> str:
-    r"""A `table` environment for a document that loads booktabs.
+    r"""A `table` environment for a document that loads booktabs, siunitx and graphicx; several when it is longer than a page.
 
-    The columns of a group become a line of their own above its rows: a method's name in every row would be wider than
-    a page.
+    Numbers are aligned at their decimal points (siunitx), texts in their columns stand in braces. The columns of a group
+    become a line of their own above its rows: a method's name in every row would be wider than a page. What is wider than
+    a line all the same is made smaller.
     """
+    return "\n".join(_latex_page(table, rows) for rows in _pages(table))
+
+
+def latex_document(name: str, tables: Sequence[Table], *, told: Sequence[str] = ()) -> bytes:
+    """The tables as a file that compiles as it is and can be part of a paper, as `typeset.latex_file` says."""
+    return latex_file(name, [latex(table) for table in tables], told=told).encode()
+
+
+def _pages(table: Table) -> list[range]:
+    """The rows of each page, in order; one page of none for an empty table."""
+    starts, used = [0], 0
+    for place in range(len(table.rows)):
+        used += 1 + (table.group_by > 0 and table.begins_group(place))
+        if used > _PAGE_LINES:
+            starts.append(place)
+            used = 2
+    return [range(*ends) for ends in pairwise([*starts, len(table.rows)])]
+
+
+def _latex_page(table: Table, rows: range) -> str:
+    """The rows of one page with caption and heading; the notes follow the last."""
     columns = table.columns[table.group_by :]
-    shape = "".join("r" if column.align == "right" else "l" for column in columns)
+    first = not rows or rows[0] == 0
+    texts = [[row[place] for row in table.rows] for place in range(len(table.columns))]
+    texts = texts[table.group_by :]
+    kinds = [
+        numbers(own) if column.align == "right" else None
+        for column, own in zip(columns, texts, strict=True)
+    ]
+    caption = latex_text(table.caption) if first else "Continued."
     lines = [
+        *([] if first else [r"\clearpage", r"\addtocounter{table}{-1}"]),
         r"\begin{table}[tbp]",
         r"\centering\small",
-        rf"\caption{{{latex_text(table.caption)}}}",
-        *([rf"\label{{{table.label}}}"] if table.label else []),
-        rf"\begin{{tabular}}{{{shape}}}",
+        SETUP,
+        rf"\caption{{{caption}}}",
+        *([rf"\label{{{table.label}}}"] if table.label and first else []),
+        r"\par\medskip",
+        r"\sbox0{%",
+        rf"\begin{{tabular}}{{{''.join(map(_shape, columns, kinds, texts))}}}",
         r"\toprule",
         *_latex_over(columns),
-        " & ".join(_latex_heading(column) for column in columns) + r" \\",
+        " & ".join(map(_latex_heading, columns, kinds, texts)) + r" \\",
         r"\midrule",
     ]
-    for place, row in enumerate(table.rows):
-        if table.group_by and table.begins_group(place):
+    for place in rows:
+        row = table.rows[place]
+        if table.group_by and (place == rows[0] or table.begins_group(place)):
             group = latex_text(", ".join(row[: table.group_by]))
-            lines += [r"\addlinespace"] if place else []
+            lines += [] if place == rows[0] else [r"\addlinespace"]
             lines.append(rf"\multicolumn{{{len(columns)}}}{{l}}{{\textit{{{group}}}}} \\")
-        lines.append(_latex_row(row[table.group_by :]))
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    if table.notes:
+        cells = (
+            latex_text(cell) if kind is None else kind.cell(cell)
+            for cell, kind in zip(row[table.group_by :], kinds, strict=True)
+        )
+        lines.append(" & ".join(cells) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}}%"]
+    lines.append(r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi")
+    if table.notes and (not rows or rows[-1] == len(table.rows) - 1):
         notes = " ".join(latex_text(note) for note in table.notes)
         lines.append(r"\par\smallskip")
         lines.append(rf"\begin{{minipage}}{{\linewidth}}\footnotesize {notes}\end{{minipage}}")
@@ -224,49 +242,57 @@ def _latex_over(columns: Sequence[Column]) -> list[str]:
     return [" & ".join(cells) + r" \\", "".join(rules)] if rules else []
 
 
-def _latex_heading(column: Column) -> str:
-    """A heading; in several lines where it is long, as a column is as wide as its heading."""
+def _shape(column: Column, kind: Numbers | None, texts: Sequence[str]) -> str:
+    """A column in the head of a tabular; one of long texts is a paragraph."""
+    if kind is not None:
+        return kind.shape
+    if column.align == "right":
+        return "r"
+    long = max(map(len, texts), default=0) > _LONG_TEXT
+    return r">{\raggedright\arraybackslash}p{5.5cm}" if long else "l"
+
+
+def _latex_heading(column: Column, kind: Numbers | None, texts: Sequence[str]) -> str:
+    """A heading, in braces above numbers; in several lines where it is long, as a column is as wide as its heading."""
+    width = max(_HEADING_WIDTH, *map(len, texts), 0)
     first, *others = textwrap.wrap(
-        column.own, _HEADING_WIDTH, break_long_words=False, break_on_hyphens=False
+        column.own, width, break_long_words=False, break_on_hyphens=False
     ) or [""]
     if not others:
-        return latex_text(first)
+        return latex_text(first) if kind is None else f"{{{latex_text(first)}}}"
     shown = r" \\ ".join(latex_text(line) for line in (first, *others))
+    if kind is not None:
+        return rf"{{\shortstack{{{shown}}}}}"
     return rf"\shortstack[{column.align[0]}]{{{shown}}}"
 
 
-def _latex_row(cells: list[str] | tuple[str, ...]) -> str:
-    return " & ".join(latex_text(cell) for cell in cells) + r" \\"
+def html(table: Table, places: Mapping[str, int] | None = None) -> str:
+    """A `table` element with its caption, then the notes as paragraphs.
 
-
-def latex_document(*tables: Table) -> str:
-    """A document of its own around the tables, to look at them or to check that they compile."""
-    head = [
-        r"\documentclass{article}",
-        r"\usepackage[T1]{fontenc}",
-        r"\usepackage[margin=2cm]{geometry}",
-        r"\usepackage{booktabs}",
-        r"\begin{document}",
-    ]
-    return "\n".join([*head, *(latex(table) for table in tables), r"\end{document}"]) + "\n"
-
-
-def html(table: Table) -> str:
-    """A `table` element with its caption, then the notes as paragraphs."""
+    Args:
+        table: The table; `reports.sorting` sorts it in a page.
+        places: Key of a cell to its place in the page's list of cells (`reports.cells`): where the table says what its rows
+            rest on, each row then leads there.
+    """
+    linked = bool(places) and any(table.rests_on)
     heads = "".join(
         f'<th scope="col" class="{column.align}">{escaping.escape(column.heading)}</th>'
         for column in table.columns
     )
+    heads += '<th scope="col" class="cells">cells</th>' if linked else ""
     rows = []
     for place, row in enumerate(table.rows):
         cells = "".join(
             f'<td class="{column.align}">{escaping.escape(cell)}</td>'
             for column, cell in zip(table.columns, row, strict=True)
         )
+        if linked:
+            cells += f'<td class="cells">{_cells_link(table.rests_on[place], places or {})}</td>'
         mark = ' class="group"' if table.group_by and place and table.begins_group(place) else ""
         rows.append(f"<tr{mark}>{cells}</tr>")
+    group = f' data-group="{table.group_by}"' if table.group_by else ""
     parts = [
-        "<table>",
+        f'<table class="sortable"{group}>',
         f"<caption>{escaping.escape(table.caption)}</caption>",
         f"<thead><tr>{heads}</tr></thead>",
         "<tbody>",
@@ -276,6 +302,19 @@ def html(table: Table) -> str:
         *(f'<p class="note">{escaping.escape(note)}</p>' for note in table.notes),
     ]
     return "\n".join(parts) + "\n"
+
+
+def _cells_link(keys: Sequence[str], places: Mapping[str, int]) -> str:
+    """How many cells a row rests on, as a link to them in the list; a dash for none."""
+    found = {places[key] for key in keys if key in places}
+    if not found:
+        return MISSING
+    starts = sorted(place for place in found if place - 1 not in found)
+    ends = sorted(place for place in found if place + 1 not in found)
+    ranges = " ".join(
+        str(low) if low == high else f"{low}-{high}" for low, high in zip(starts, ends, strict=True)
+    )
+    return f'<a href="#cells" data-cells="{ranges}" title="show these cells">{len(found)}</a>'
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:

@@ -13,10 +13,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from reports.cells import cell_list, cells_of_lines
 from reports.evidence import Evidence
 from reports.fewshot_tables import missing_table
 from reports.frame import by_split
 from reports.join import every_score, join, missing
+from reports.origins import facts_of, markdown_comment, told
 from reports.page import page
 from reports.published import DATASET_NAMES
 from reports.record import record
@@ -38,7 +40,7 @@ from reports.tables import (
     Column,
     Table,
     csv_bytes,
-    latex,
+    latex_document,
     markdown,
     markdown_text,
     number,
@@ -76,7 +78,7 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
             form: partial(_picture, evidence, lines, points, form) for form in ("png", "pdf", "svg")
         },
         "md": lambda: _markdown(evidence, noted, lost),
-        "tex": lambda: "\n".join(latex(table) for table in noted).encode(),
+        "tex": lambda: latex_document(name, noted, told=told(evidence)),
         "html": lambda: page(
             title=evidence.title,
             lead=_lead(evidence),
@@ -86,9 +88,18 @@ def draw(evidence: Evidence, formats: Collection[str]) -> dict[str, bytes]:
             sections=list(zip(("Accuracy", "Difference"), tables, strict=False)),
             missing=lost,
             notes=evidence.notes,
-            provenance={k: v for k, v in evidence.provenance.items() if k != "notes"},
+            provenance=facts_of(evidence),
+            cells=cell_list(evidence, listed_in=f"{name}_runs.csv"),
         ),
-        "json": lambda: record(evidence, METRIC, curve=points, differences=lines),
+        "json": lambda: record(
+            evidence,
+            METRIC,
+            curve=points,
+            differences=lines,
+            curve_rests_on=_behind_points(evidence, points),
+            differences_rest_on=tables[0].rests_on,
+            tables=list(zip(("Accuracy", "Difference"), tables, strict=False)),
+        ),
     }
     files = {f"{name}.{form}": make() for form, make in forms.items() if form in formats}
     if "csv" in formats:
@@ -130,8 +141,10 @@ def _table(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame) -> Tab
         Column(header="splits", align="right"),
         Column(header="published", unit="%", align="right"),
     ]
-    rows = []
+    rows, rests_on = [], []
     labels_of = label_of_line(evidence)
+    point = ("dataset", "method", "shots")
+    known = cells_of_lines(evidence, METRIC, point, whole=("split",))
     for line in lines.to_dict("records"):
         mine = {
             point["split"]: number(point["mean"])
@@ -158,6 +171,8 @@ def _table(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame) -> Tab
         )
         row.append(number(line["published"]))
         rows.append(tuple(row))
+        label = labels_of[line["method"], line["stream"]]
+        rests_on.append(known.get((line["dataset"], label, line["shots"]), ()))
     notes = []
     if (lines["splits"] < lines["expected"]).any():
         notes.append(f"{INCOMPLETE} Incomplete: no mean is taken over some of the splits.")
@@ -188,7 +203,15 @@ def _table(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame) -> Tab
         notes=tuple(notes),
         label=f"tab:{evidence.experiment.replace('_', '-')}",
         group_by=2,
+        rests_on=tuple(rests_on),
     )
+
+
+def _behind_points(evidence: Evidence, points: pd.DataFrame) -> list[tuple[str, ...]]:
+    """The cells behind each split's number."""
+    place = ["dataset", "method", "shots", "split"]
+    known = cells_of_lines(evidence, METRIC, place, whole=("resample",))
+    return [known.get(tuple(map(str, one)), ()) for one in points[place].itertuples(index=False)]
 
 
 def _lead(evidence: Evidence) -> str:
@@ -201,7 +224,7 @@ def _markdown(evidence: Evidence, tables: Sequence[Table], lost: Table | None) -
     parts += [markdown(table) for table in tables]
     if lost is not None:
         parts += ["## Missing\n", markdown(lost)]
-    return "\n".join(parts).encode()
+    return "\n".join([*parts, markdown_comment(evidence)]).encode()
 
 
 def _picture(evidence: Evidence, lines: pd.DataFrame, points: pd.DataFrame, form: str) -> bytes:

@@ -1,11 +1,13 @@
 """An experiment of several artefacts: run once, drawn each by its own names, on one page; what fails in one stays there."""
 
 import json
+import re
 import shutil
 import sqlite3
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import click
 import pytest
@@ -58,6 +60,14 @@ def test_every_cell_was_run_once_and_every_artefact_is_drawn_in_its_folder(done:
     assert page.count("<svg") == page.count("</article>") == 2
     assert "First &lt;b&gt;artefact" in page
     assert "2 of 2 cells done, none missing; 1 of them shared by several artefacts" in page
+
+
+def test_cells_lead_to_their_runs_from_the_parts_and_from_their_page(done: Harness) -> None:
+    pages = [folder(done.work) / name for name in ("fig1/fig1.html", "both.html")]
+    for page, number in zip(pages, (2, 3), strict=True):
+        runs = re.findall(r'href="([./]+/runs/\w{16}/attempt[^"]*)"', page.read_text())
+        assert len(runs) == number  # one of the two cells is in both artefacts
+        assert all((page.parent / unquote(run) / "result.json").is_file() for run in runs)
 
 
 def test_a_shared_cell_is_called_what_each_artefact_calls_it(done: Harness) -> None:

@@ -21,6 +21,7 @@ from reports.fig12 import FORMATS, draw, pairs
 from reports.frame import curve
 from reports.published import BASELINE, PRETRAINED, SINGLE_FRAME
 from reports.tables import MISSING, csv_bytes
+from tests.latex import assert_typesets_both_ways
 
 METHODS = (SINGLE_FRAME, BASELINE, PRETRAINED)
 VIDEO = "video_accuracy"
@@ -142,7 +143,9 @@ def test_an_incomplete_point_shows_its_count_in_every_table(files, form):
 
 @pytest.mark.parametrize("form", ["md", "tex", "html"])
 def test_every_spread_is_named_and_published_values_have_their_own_column(files, form):
-    text = files[f"my_fig12.{form}"].decode().replace(r"\ensuremath{\pm}", "±")
+    text = (
+        files[f"my_fig12.{form}"].decode().replace(r"\ensuremath{\pm}", "±").replace(r" \\ ", " ")
+    )
     assert "mean ± sd (ddof = 1) over n resampled training subsets" in text
     assert "published" in text
     assert "Nadeau" in text
@@ -323,3 +326,10 @@ def test_a_small_p_is_not_written_as_zero(grid):
     (line,) = pd.read_csv(io.BytesIO(drawn["fig12_difference.csv"])).to_dict("records")
     assert 0 < line["p"] < 1e-10
     assert "| <0.001 |" in drawn["fig12.md"].decode().replace("&lt;", "<")
+
+
+def test_the_latex_typesets_both_ways(evidence, files, tmp_path):
+    assert_typesets_both_ways(tmp_path, "my_fig12", files["my_fig12.tex"])
+    told = [line for line in files["my_fig12.tex"].decode().split("\n") if line.startswith("%")]
+    assert "% commit: 0123abc" in told
+    assert "% knobs: resamples 10, shots 1; 4; all" in told

@@ -21,6 +21,7 @@ from reports.evidence import Evidence, Value
 from reports.fig7 import KEPT, MEASURES, _watched, draw
 from reports.style import paper_style
 from reports.tables import MISSING
+from tests.latex import assert_typesets_both_ways
 
 STEPS, UNITS, SIDE, SEQUENCES = 40, 12, 8, 5
 FORMS = ("png", "pdf", "svg", "gif", "md", "tex", "html", "csv", "json")
@@ -180,7 +181,7 @@ def test_the_forms_show_the_same_numbers(files: dict[str, bytes]) -> None:
     assert parser.texts[: len(row)] == row
     assert f"| {' | '.join(row)} |" in files["fig7.md"].decode()
     for text in expected:
-        assert text.replace("±", "\\ensuremath{\\pm}") in files["fig7.tex"].decode()
+        assert text.replace("±", r"\pm") in files["fig7.tex"].decode()
     table = pd.read_csv(io.BytesIO(files["fig7.csv"]))
     lines = json.loads(files["fig7.json"])["lines"]
     for name in MEASURES:
@@ -334,3 +335,7 @@ def test_strips_show_early_steps_and_the_last() -> None:
 def test_the_report_needs_no_torch() -> None:
     code = "import sys, reports.fig7; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_latex_typesets_both_ways(files: dict[str, bytes], tmp_path: Path) -> None:
+    assert_typesets_both_ways(tmp_path, "fig7", files["fig7.tex"])

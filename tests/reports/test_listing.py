@@ -10,6 +10,7 @@ import pytest
 from reports import flow, patches, percepts, temporal_stream
 from reports.evidence import Evidence
 from reports.tables import MISSING
+from tests.latex import assert_typesets_both_ways
 
 NOTES = ["splits are drawn by group: seed 0", "ut: flow is here.", "A sentence.", "utter darkness"]
 SAID = ["ut: splits are drawn by group: seed 0.", "ut: flow is here.", "A sentence.", "ut: utter darkness."]  # fmt: skip
@@ -171,3 +172,8 @@ def test_a_page_without_commands_has_no_heading_for_them():
     module, evidence = of("flow", 3)
     bare = module.draw(replace(evidence, provenance={}), ("html",))["flow.html"].decode()
     assert "<h2>Next</h2>" not in bare
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_latex_typesets_both_ways(name, tmp_path):
+    assert_typesets_both_ways(tmp_path, name, texts(name, 2)["tex"].encode())

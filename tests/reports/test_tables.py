@@ -3,8 +3,6 @@
 import io
 import math
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -21,13 +19,14 @@ from reports.tables import (
     interval,
     latex,
     latex_document,
-    latex_text,
     markdown,
     mean_sd,
     number,
     p_value,
     videos,
 )
+from reports.typeset import latex_text, numbers
+from tests.latex import NEEDED, PAPER, assert_typesets_both_ways, typeset
 
 NASTY = r"100%_&#{}~^\ $x$ <b> | [a] *b* `c` \"d\""
 
@@ -113,20 +112,70 @@ def test_latex_escapes_every_special_character():
     assert latex_text(f"±{MINUS}{MISSING}†") == r"\ensuremath{\pm}\ensuremath{-}--\textdagger{}"
 
 
+def test_what_has_no_glyph_is_shown_as_its_number():
+    assert latex_text("a\N{CJK UNIFIED IDEOGRAPH-4E2D}b \u2192\x07") == (
+        r"a{[}U+4E2D{]}b \ensuremath{\rightarrow}"
+    )
+
+
 def test_latex_breaks_long_headings_between_words_and_no_others():
     columns = (
         Column(header="model"),
         Column(header="published, Moving MNIST & patches", unit="nats/frame", align="right"),
     )
+    lines = r"{published, \\ Moving MNIST \\ \& patches \\ (nats/frame)}"
     text = latex(Table(columns=columns, rows=(("a", "1"),), caption="c"))
-    heading = r"\shortstack[r]{published, Moving \\ MNIST \& patches \\ (nats/frame)}"
-    assert rf"model & {heading} \\" in text.split("\n")
+    assert rf"model & {{\shortstack{lines}}} \\" in text.split("\n")  # in braces above numbers
+    text = latex(Table(columns=columns, rows=(("a", "[1, 2]"),), caption="c"))
+    assert rf"model & \shortstack[r]{lines} \\" in text.split("\n")
 
 
 def test_latex_protects_brackets_that_would_become_arguments_of_a_line_break():
     lines = latex(table(("*", "1"), ("[a]", "2"))).split("\n")
     assert r"{*} & 1 \\" in lines
     assert r"{[}a{]} & 2 \\" in lines
+
+
+@pytest.mark.parametrize(
+    ("texts", "format"),
+    [
+        (["54.3 ± 1.2", "7.0"], "2.1(2)"),
+        (["100.0 ± 0.0", MISSING], "3.1(1)"),
+        (["+3.4", f"{MINUS}12.5"], "+2.1"),
+        (["1,234,567", "12"], "7"),
+        (["0.900 ± 0.016"], "1.3(2)"),
+        (["10", "9/10 †"], "2"),
+        (["all (95)", "1"], "1"),
+    ],
+)
+def test_the_format_of_a_column_has_room_for_each_of_its_numbers(texts, format):
+    column = numbers(texts)
+    assert column is not None
+    assert column.shape == f"S[table-format={format}]"
+
+
+def test_a_column_without_numbers_is_none():
+    assert numbers([MISSING, "[1.0, 2.0]", "9/10 †", "2 x 128", "1.2 ± 0.34"]) is None
+
+
+def test_numbers_are_for_siunitx_and_all_else_is_in_braces():
+    column = numbers(["1"])
+    assert column is not None
+    cells = [
+        "54.3 ± 1.2",
+        f"{MINUS}1.5",
+        "+2.0",
+        "1,234",
+        MISSING,
+        "9/10 †",
+        "7.0 (9/10 †)",
+        "[a]",
+        "",
+    ]
+    assert [column.cell(text) for text in cells] == [
+        r"54.3 \pm 1.2", "-1.5", "+2.0", "1234", "{--}", r"{9/10 \textdagger{}}",
+        r"{7.0 (9/10 \textdagger{})}", "{{[}a{]}}", "{}",
+    ]  # fmt: skip
 
 
 def test_latex_is_balanced_whatever_the_texts_are():
@@ -137,7 +186,8 @@ def test_latex_is_balanced_whatever_the_texts_are():
     assert plain.count("{") == plain.count("}")
     assert re.findall(r"\\begin\{(\w+)\}", text) == ["table", "tabular", "minipage"]
     assert re.findall(r"\\end\{(\w+)\}", text) == ["tabular", "minipage", "table"]
-    assert not re.search(r"[~^$#%]", re.sub(r"\\[%$#]", "", text))
+    own = text.replace(r"\sbox0{%", "").replace(r"\end{tabular}}%", "")
+    assert not re.search(r"[~^$#%]", re.sub(r"\\[%$#]", "", own))
     rows = [line for line in text.split("\n") if line.endswith(r"\\")]
     assert [len(re.findall(r"(?<!\\)&", row)) for row in rows] == [1, 1, 1]
 
@@ -147,29 +197,50 @@ def test_latex_lifts_the_columns_of_a_group_above_its_rows():
     assert text.count(r"\multicolumn{1}{l}{\textit{a}}") == 1
     assert r"\multicolumn{1}{l}{\textit{b\_c}}" in text
     assert text.count(r"\addlinespace") == 1
-    assert r"\begin{tabular}{r}" in text
+    assert r"\begin{tabular}{S[table-format=1]}" in text
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
-def test_latex_compiles(tmp_path):
-    grouped = table((NASTY, "1.0 ± 2"), (NASTY, f"{MINUS}2.0"), group_by=1)
-    text = latex_document(table((NASTY, "9/10 †"), caption=NASTY, notes=(NASTY,)), grouped)
-    (tmp_path / "t.tex").write_text(text, encoding="utf-8")
-    done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],
-        cwd=tmp_path,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:].decode(errors="replace")
+def test_a_table_longer_than_a_page_goes_on_with_its_heading_and_group():
+    rows = tuple((f"g{place // 50}", str(place)) for place in range(100))
+    text = latex(table(*rows, group_by=1, notes=("A note.",), label="tab:x"))
+    pages = text.split(r"\begin{table}")[1:]
+    shown = [re.findall(r"^(\d+) \\\\$", page, flags=re.MULTILINE) for page in pages]
+    assert [int(each) for page in shown for each in page] == list(range(100))
+    assert len(pages) == 3
+    assert max(map(len, shown)) <= 42
+    assert [r"\caption{Continued.}" in page for page in pages] == [False, True, True]
+    assert [r"\textit{g" in page for page in pages] == [True] * 3
+    assert [page.count("accuracy") for page in pages] == [1] * 3
+    assert text.count(r"\label{tab:x}") == text.count("A note.") == 1
+    assert text.index(r"\label") < text.index(r"\clearpage") < text.index("A note.")
 
 
-def test_a_standalone_document_loads_what_its_tables_need():
-    text = latex_document(table(("a", "1")), table(("b", "2")))
-    assert text.startswith(r"\documentclass")
-    assert r"\usepackage{booktabs}" in text
-    assert text.count(r"\begin{table}") == 2
-    assert text.endswith("\\end{document}\n")
+def test_every_text_and_number_typesets_both_ways(tmp_path):
+    wide = Table(
+        columns=(Column(header="group"), *(Column(header=f"heading number {n}", align="right") for n in range(12))),
+        rows=tuple((NASTY, *cells) for cells in (("123.4 ± 5.6",) * 12, ("9/10 †",) * 12)),
+        caption="Wider than a page.",
+    )  # fmt: skip
+    tables = [
+        table((NASTY, "9/10 †"), caption=NASTY, notes=(NASTY,), label="tab:x"),
+        table((NASTY, "1.0 ± 2"), (NASTY, f"{MINUS}2.0"), ("e\N{COMBINING ACUTE ACCENT} 中 →", MISSING), group_by=1),
+        table(*((f"m{n}", str(n)) for n in range(60))),
+        table(),
+        wide,
+    ]  # fmt: skip
+    content = latex_document("a_b", tables, told=[f"knobs: {NASTY}", "x" * 300])
+    assert_typesets_both_ways(tmp_path, "a_b", content)
+
+
+@pytest.mark.parametrize("package", NEEDED.split(","))
+def test_a_paper_without_a_package_is_told_which(tmp_path, package):
+    (tmp_path / "t.tex").write_bytes(latex_document("t", [table(("a", "1"))]))
+    others = ",".join(each for each in NEEDED.split(",") if each != package)
+    (tmp_path / "paper.tex").write_text(PAPER % (others, "t"), encoding="utf-8")
+    code, said = typeset(tmp_path, "paper")
+    assert code == 1
+    told = "".join(said.split("\n"))  # it breaks lines anywhere
+    assert rf"These tables need \usepackage{{{package}}} in the preamble" in told
 
 
 def test_html_escapes_texts_wherever_they_stand():
@@ -189,6 +260,24 @@ def test_html_has_one_cell_per_column_and_marks_groups():
     Reader().feed(html(table(("a", "1"), ("a", "2"), ("b", "3"), group_by=1)))
     assert cells.count("tdright") == 3
     assert cells.count("trgroup") == 1
+
+
+def links(text: str) -> list[tuple[str, str]]:
+    return re.findall(
+        r'<td class="cells">(?:<a href="#cells" data-cells="([^"]*)"[^>]*>)?([^<]*)', text
+    )
+
+
+def test_a_row_leads_to_the_cells_that_it_rests_on():
+    made = table(
+        *((name, "1") for name in "abcd"), rests_on=(("k0", "k1", "k2", "k4"), ("k3",), (), ("other",))
+    )  # fmt: skip
+    places = {f"k{n}": n for n in range(5)}
+    assert links(html(made, places)) == [
+        ("0-2 4", "4"), ("3", "1"), ("", MISSING), ("", MISSING),
+    ]  # fmt: skip
+    assert links(html(made)) == links(html(made, {})) == []
+    assert "cells" not in html(table(("a", "1")), places)
 
 
 def test_csv_has_four_decimals_points_and_line_feeds():

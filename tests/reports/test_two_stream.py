@@ -15,6 +15,7 @@ from reports.stream_lines import METRIC, over_splits
 from reports.style import paper_style
 from reports.tables import MISSING
 from reports.two_stream import _figure, draw
+from tests.latex import assert_typesets_both_ways
 
 STREAMS = {"rgb": ", RGB", "flow10": ", flow", "rgb+flow": ", RGB + flow"}
 FORMS = ("png", "pdf", "svg", "md", "tex", "csv", "html", "json")
@@ -169,3 +170,8 @@ def test_what_the_paper_fused_is_said_to_be_open(evidence):
     rgb = [tuple(c for c in each if c["stream"] == "rgb") for each in (evidence.expected, evidence.rows)]  # fmt: skip
     alone = replace(evidence, expected=rgb[0], rows=rgb[1])
     assert "does not say which" not in draw(alone, ["md"])["two_stream.md"].decode()
+
+
+def test_the_latex_typesets_both_ways(evidence, tmp_path):
+    content = draw(evidence, ["tex"])["two_stream.tex"]
+    assert_typesets_both_ways(tmp_path, "two_stream", content)

@@ -26,6 +26,7 @@ from reports.features import (
 )
 from reports.tables import MISSING
 from reports.weights import fig9, fig10
+from tests.latex import assert_typesets_both_ways
 
 ENCODER = "encoder.lstm.layers.0.weight_x"
 DECODERS = ("reconstructor.readout.weight", "predictor.readout.weight")
@@ -323,3 +324,8 @@ def test_data_other_than_the_papers_are_told_of(tmp_path, tensors) -> None:
     text = fig9(same, ("md",))["fig9.md"].decode()
     assert "this is of" not in text
     assert "trained on Moving MNIST" in text
+
+
+def test_the_latex_typesets_both_ways(tmp_path, tensors) -> None:
+    content = fig9(evidence_of("fig9", tmp_path, tensors), ["tex"])["fig9.tex"]
+    assert_typesets_both_ways(tmp_path, "fig9", content)
