@@ -14,7 +14,7 @@ import pandas as pd
 from reports.evidence import Value
 from reports.pairing import Pair, Pairing, Side, pair
 from reports.predicted import Predicted, predicted
-from reports.statistics import Comparison, holm, over_videos, paired_t
+from reports.statistics import Comparison, holm, over_videos, overlap_over_splits, paired_t
 
 METRIC = "video_accuracy"
 POINT = ("dataset", "stream", "shots", "method")
@@ -167,7 +167,9 @@ def _line(
     ]
     means = np.array([np.mean(some, axis=0) for some in both]).reshape(-1, 2)
     labels = _mean(pairs, "labels_per_class")
-    overlap = labels / _mean(pairs, "pool_per_class") if pairs else math.nan
+    share = labels / _mean(pairs, "pool_per_class") if pairs else math.nan
+    splits = len({each.split for each in pairs})
+    overlap = share if math.isnan(share) else overlap_over_splits(min(share, 1.0), splits)
     resampled = bool(pairs) and str(pairs[0].first.get("shots", "all")) != "all"
     # All of a pool is one subset, however often it is drawn: then only other test videos can be spoken of.
     by_resample = resampled and len(complete) > 1 and not overlap >= 1
