@@ -173,7 +173,9 @@ def read(text: str) -> Carried:
     except (ValueError, KeyError, TypeError):
         known = False
     if not known:
-        raise NotCarried("its evidence.json was written by another version of this harness: `harness collect` it again")
+        raise NotCarried(
+            "its evidence.json was written by another version of this harness: `harness collect` it again"
+        )
     return Carried(content=content)
 
 

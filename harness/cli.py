@@ -431,9 +431,7 @@ def report(
         place = workdir_at(workdir)
         if address is not None:
             if settings:
-                raise UsageError(
-                    "--from draws what was collected, with its knobs: leave --set out"
-                )
+                raise UsageError("--from draws what was collected, with its knobs: leave --set out")
             from harness.tracking import report_from
 
             sys.exit(report_from(name, address, folder, place, wanted, as_json=as_json))

@@ -16,7 +16,7 @@ from configs.experiment import Draw
 from harness import carried, publish
 from harness.carried import Carried
 from harness.source import UsageError, find, names
-from harness.tracked import Tracked, opened
+from harness.tracked import opened
 from harness.workdir import Workdir
 
 
@@ -56,15 +56,18 @@ def redraw(
     """
     name = words.rpartition(":")[2]
     with opened(address, name, folder) as tracked:
+        settings = tuple(tracked.carried.content["provenance"]["knobs"])
         draws = {
-            part: _find_draw(words, part, told, tracked) for part, told in tracked.parts.items()
+            part: find_draw(words, part, told, settings) for part, told in tracked.parts.items()
         }
         apart = bool(tracked.carried.parts)
         while True:
             lost = {**tracked.lost, **tracked.kept.damaged}
             values = {cell: each for cell, each in tracked.values.items() if cell not in lost}
             gathered = {
-                part: carried.evidence(told, values, lost, tracked.kept.of(set(told.runs) & set(values)))
+                part: carried.evidence(
+                    told, values, lost, tracked.kept.of(set(told.runs) & set(values))
+                )
                 for part, told in tracked.parts.items()
             }
             known = len(tracked.kept.damaged)
@@ -88,8 +91,18 @@ def redraw(
     )
 
 
-def _find_draw(words: str, part: str, told: Carried, tracked: Tracked) -> Draw:
-    """What draws a report: found without making the experiment's cells, which may need data that is not here."""
+def find_draw(words: str, part: str, told: Carried, settings: tuple[str, ...]) -> Draw:
+    """What draws a report: found without making the experiment's cells, which may need data that is not here.
+
+    Args:
+        words: NAME, or FILE.py:FUNCTION, as given by the user.
+        part: name of the report.
+        told: what the store says of it.
+        settings: its knobs, for a function within a function, which only the experiment itself can give.
+
+    Raises:
+        UsageError: when it is not found.
+    """
     module, _, function = told.drawn_by.partition(":")
     if module in {f"configs.{each.name}" for each in pkgutil.iter_modules(configs.__path__)}:
         found = _top_level(importlib.import_module(module), function)
@@ -104,8 +117,7 @@ def _find_draw(words: str, part: str, told: Carried, tracked: Tracked) -> Draw:
     found = _top_level(home, function) if home is not None and home.__name__ == module else None
     if found is not None:
         return found
-    # A function within a function: only the experiment itself can tell.
-    made = source.experiment(tuple(tracked.carried.content["provenance"]["knobs"]))
+    made = source.experiment(settings)
     draw = made.parts[part].draw if part in made.parts else made.draw
     if draw is None:
         raise UsageError(f"{words} has no report {part}: it was changed since it was collected")

@@ -6,19 +6,11 @@ found by its cell and attempt, its points carry the times at which they were mad
 
 import json
 import logging
-import os
 import socket
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# A tracking server that is down must not hold us up for minutes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-# Files come and go by the hundred, each without a bar of its own.
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 from mlflow.entities import (
@@ -35,7 +27,7 @@ from mlflow.tracking import MlflowClient
 
 from harness import facts, result
 from harness.result import Result
-from harness.uri import artifacts_beside, first_line, own, uri
+from harness.uri import artifacts_beside, connected, first_line, own, uri
 from harness.workdir import Workdir
 from tasks.cell import Cell
 
@@ -82,7 +74,7 @@ class Store:
         Raises:
             mlflow.exceptions.MlflowException: when the store cannot be reached or read.
         """
-        place = address or uri(workdir)
+        place = connected(address or uri(workdir))
         artifacts = artifacts_beside(place)
         if artifacts is not None:
             artifacts.mkdir(parents=True, exist_ok=True)
@@ -197,7 +189,10 @@ class Store:
                 for value, when, step in points
             ]
         self._client.log_inputs(run_id, _inputs(found))
-        for path in (found.cell_folder / result.NAME, *(found.folder / each for each in body["files"])):
+        for path in (
+            found.cell_folder / result.NAME,
+            *(found.folder / each for each in body["files"]),
+        ):
             self._client.log_artifact(run_id, str(path))
         self._client.set_terminated(run_id, status="FINISHED", end_time=end)
         # What says that the run is whole goes with the last call.
@@ -319,7 +314,7 @@ def reachable(workdir: Workdir) -> str:
         What went wrong in one line, or nothing.
     """
     try:
-        MlflowClient(uri(workdir)).search_experiments(max_results=1)
+        MlflowClient(connected(uri(workdir))).search_experiments(max_results=1)
     except Exception as error:  # noqa: BLE001 - whatever a store can answer, a person wants it in one line
         return f"{type(error).__name__}: {first_line(error)}"
     return ""

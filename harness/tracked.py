@@ -9,9 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-# First: it sets how MLflow behaves before MLflow is imported.
-from harness.store import ATTEMPT, CELL, COMPLETE, CONTENT, FOLDER, FOLDER_NAME, LAYOUT, PARENT, ROLE  # isort: skip
-
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -20,7 +17,18 @@ from requests import RequestException
 from configs.knobs import did_you_mean
 from harness import carried, files, result
 from harness.carried import Carried
-from harness.uri import first_line, shown
+from harness.store import (
+    ATTEMPT,
+    CELL,
+    COMPLETE,
+    CONTENT,
+    FOLDER,
+    FOLDER_NAME,
+    LAYOUT,
+    PARENT,
+    ROLE,
+)
+from harness.uri import connected, first_line, shown
 
 PAGE = 1000
 """Runs in one answer."""
@@ -39,7 +47,6 @@ class Folder(NamedTuple):
     """host:folder."""
     parent: str
     """Id of its parent run."""
-    artifacts: str
 
 
 class Kept(Mapping[str, Path]):
@@ -76,29 +83,27 @@ class Kept(Mapping[str, Path]):
         return self._there[cell]
 
     def _bring(self, cell: str, run: Run) -> Path:
-        sealed = self._fetch(run, result.NAME, self._place / cell)
+        place, run_id = self._place / cell, str(run.info.run_id)
+        sealed = _fetch(self._client, run_id, result.NAME, place)
         body = result.unsealed(sealed.read_bytes())
         if body is None or (body["cell"], body["attempt"]) != (cell, run.data.tags[ATTEMPT]):
             raise ValueError(f"{result.NAME} is cut short or altered")
         for name, listed in body["files"].items():
-            if files.sha256_of(self._fetch(run, name, self._place / cell)) != listed["sha256"]:
+            if files.sha256_of(_fetch(self._client, run_id, name, place)) != listed["sha256"]:
                 raise ValueError(f"{name} was altered since it was written")
-        return sealed.parent
-
-    def _fetch(self, run: Run, name: str, place: Path) -> Path:
-        return _fetch(self._client, run.info.run_id, run.info.artifact_uri, name, place)
+        return place
 
     def of(self, cells: Iterable[str]) -> "Kept":
         """The same of some cells; what is found damaged is noted in both."""
-        part = Kept(self._client, {key: self._runs[key] for key in cells if key in self._runs}, self._place)
+        part = Kept(
+            self._client, {key: self._runs[key] for key in cells if key in self._runs}, self._place
+        )
         part._there, part.damaged = self._there, self.damaged
         return part
 
 
-def _fetch(client: MlflowClient, run: str, artifacts: str, name: str, place: Path) -> Path:
-    """A file of a run: where it lies if that is on this machine, else brought to a folder."""
-    if artifacts.startswith(("file:", "/")):
-        return Path(client.download_artifacts(run, name))
+def _fetch(client: MlflowClient, run: str, name: str, place: Path) -> Path:
+    """Bring a file of a run to a folder."""
     place.mkdir(parents=True, exist_ok=True)
     return Path(client.download_artifacts(run, name, str(place)))
 
@@ -132,7 +137,7 @@ def opened(address: str, name: str, folder: str) -> Iterator[Tracked]:
     """
     with TemporaryDirectory(prefix="harness-") as place:
         try:
-            client = MlflowClient(address)
+            client = MlflowClient(connected(address))
             tracked = _read(client, address, name, folder, Path(place))
         except (MlflowException, OSError) as error:
             raise NotTracked(
@@ -199,7 +204,6 @@ def _folders(client: MlflowClient, experiment: str) -> list[Folder]:
             id=run.data.tags.get(FOLDER, ""),
             name=run.data.tags.get(FOLDER_NAME, "unnamed"),
             parent=str(run.info.run_id),
-            artifacts=str(run.info.artifact_uri),
         )
         for run in _search(client, experiment, f"tags.{ROLE} = 'parent'")
         if CONTENT in run.data.tags  # else its collector was killed
@@ -208,14 +212,20 @@ def _folders(client: MlflowClient, experiment: str) -> list[Folder]:
 
 def _choose(folders: list[Folder], name: str, address: str, wanted: str) -> Folder:
     matching = [each for each in folders if each.id.startswith(wanted)] if wanted else folders
-    matching = matching or [each for each in folders if wanted in (each.name, each.name.rpartition(":")[2])]
+    matching = matching or [
+        each for each in folders if wanted in (each.name, each.name.rpartition(":")[2])
+    ]
     if len(matching) == 1:
         return matching[0]
     there = ", ".join(f"{each.id[:8]} ({each.name})" for each in matching or folders)
     if not folders:
-        raise NotTracked(f"{name} at {shown(address)} was not collected to its end: `harness collect` it there")
+        raise NotTracked(
+            f"{name} at {shown(address)} was not collected to its end: `harness collect` it there"
+        )
     if not matching:
-        raise NotTracked(f"no work folder '{wanted}' collected {name} at {shown(address)} (those that did: {there})")
+        raise NotTracked(
+            f"no work folder '{wanted}' collected {name} at {shown(address)} (those that did: {there})"
+        )
     raise NotTracked(
         f"{len(matching)} work folders collected {name} at {shown(address)}: choose with --folder ({there})"
     )
@@ -225,7 +235,11 @@ def _search(client: MlflowClient, experiment: str, what: str) -> Iterator[Run]:
     token = None
     while True:
         page = client.search_runs(
-            [experiment], what, run_view_type=ViewType.ACTIVE_ONLY, max_results=PAGE, page_token=token
+            [experiment],
+            what,
+            run_view_type=ViewType.ACTIVE_ONLY,
+            max_results=PAGE,
+            page_token=token,
         )
         yield from page
         token = page.token
@@ -235,7 +249,7 @@ def _search(client: MlflowClient, experiment: str, what: str) -> Iterator[Run]:
 
 def _text(client: MlflowClient, chosen: Folder, name: str, place: Path) -> str:
     try:
-        path = _fetch(client, chosen.parent, chosen.artifacts, name, place / "parent")
+        path = _fetch(client, chosen.parent, name, place / "parent")
         return path.read_text(encoding="utf-8")
     except (OSError, MlflowException, RequestException) as error:
         raise NotTracked(

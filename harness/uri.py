@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from harness.workdir import Workdir
 
@@ -58,9 +58,13 @@ def checked(address: str, *, exists: bool = False) -> str:
             raise NoAddress(f"'{told}' names no database file: write sqlite:///PATH")
         path = Path(place).expanduser()
         if path.is_dir():
-            raise NoAddress(f"{path} is a folder: name the database file in it, sqlite:///{path}/mlflow.db")
+            raise NoAddress(
+                f"{path} is a folder: name the database file in it, sqlite:///{path}/mlflow.db"
+            )
         if not path.parent.is_dir():
-            raise NoAddress(f"there is no folder {path.parent} for the database {path.name}: make it first")
+            raise NoAddress(
+                f"there is no folder {path.parent} for the database {path.name}: make it first"
+            )
         if exists and not path.is_file():
             raise NoAddress(f"there is no database {path}")
         return f"{SQLITE}{path.resolve()}"
@@ -73,6 +77,17 @@ def checked(address: str, *, exists: bool = False) -> str:
             f"'{told}' is a database behind a server: give the address of the MLflow server in front of it"
         )
     raise NoAddress(f"'{told}' is no address of an MLflow store: write {KINDS}")
+
+
+def connected(address: str) -> str:
+    """The address without user and password, which MLflow is given apart: what it says and keeps then cannot show them."""
+    if not address.startswith(("http://", "https://")):
+        return address
+    parts = urlsplit(address)
+    if parts.username is not None:
+        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    return without_password(address)
 
 
 def artifacts_beside(address: str) -> Path | None:
