@@ -5,12 +5,15 @@ T is the number of input frames that the encoder was pretrained with (a traced g
 MLflow does not load pickled modules unless its reader allows them, which is why the graph is traced.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from mlflow import pytorch
+from mlflow import pytorch, set_tracking_uri
 from mlflow.entities import LoggedModelOutput
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
@@ -44,7 +47,7 @@ def log(client: MlflowClient, experiment: str, run: str, cell: Cell, found: Resu
     """Keep the encoder of a run; what a collector that was killed left of it is removed first.
 
     Args:
-        client: of the store; MLflow's own tracking address must be the same.
+        client: of the store.
         experiment: the experiment's id.
         run: the run's id.
         cell: a cell of pretraining.
@@ -68,22 +71,37 @@ def log(client: MlflowClient, experiment: str, run: str, cell: Cell, found: Resu
     )
     try:
         encoder = encoder_of(cell, found.folder, frame_size)
-        pytorch.log_model(
-            encoder,
-            model_id=made.model_id,
-            serialization_format="pt2",
-            input_example=torch.zeros(frames, TRACED_WITH, frame_size),
-            signature=ModelSignature(
-                inputs=Schema([_tensors(frames, frame_size)]),
-                outputs=Schema([_tensors(frames, encoder.hidden_size)]),
-            ),
-            pip_requirements=_requirements(),
-        )
+        with _spoken_to(client.tracking_uri):
+            pytorch.log_model(
+                encoder,
+                model_id=made.model_id,
+                serialization_format="pt2",
+                input_example=torch.zeros(frames, TRACED_WITH, frame_size),
+                signature=ModelSignature(
+                    inputs=Schema([_tensors(frames, frame_size)]),
+                    outputs=Schema([_tensors(frames, encoder.hidden_size)]),
+                ),
+                pip_requirements=_requirements(),
+            )
     except Exception as error:  # noqa: BLE001 - a user's module may fail in any way when it is traced
         client.delete_logged_model(made.model_id)
         return f"none: {type(error).__name__}: {first_line(error)}"[:LONGEST_REASON]
     client.log_outputs(run, [LoggedModelOutput(made.model_id, step=0)])
     return str(made.model_id)
+
+
+@contextmanager
+def _spoken_to(address: str) -> Iterator[None]:
+    """Make a store the one that MLflow speaks to by itself; it notes that in the environment, where it must not stay."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    set_tracking_uri(address)
+    try:
+        yield
+    finally:
+        set_tracking_uri("")
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before
 
 
 def _tensors(frames: int, width: int) -> TensorSpec:

@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import mlflow
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -78,7 +77,6 @@ class Store:
         artifacts = artifacts_beside(place)
         if artifacts is not None:
             artifacts.mkdir(parents=True, exist_ok=True)
-        mlflow.set_tracking_uri(place)
         self._client = MlflowClient(place)
         self._name, self._folder = name, workdir.identity()
         self._folder_name = f"{socket.gethostname()}:{workdir.root.resolve().name}"
