@@ -6,6 +6,7 @@ MLflow does not load pickled modules unless its reader allows them, which is why
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,7 +72,9 @@ def log(client: MlflowClient, experiment: str, run: str, cell: Cell, found: Resu
     )
     try:
         encoder = encoder_of(cell, found.folder, frame_size)
-        with _spoken_to(client.tracking_uri):
+        with _spoken_to(client.tracking_uri), warnings.catch_warnings():
+            # torch.nn's own recurrent layers warn of how they keep their weights; the graph gives their states all the same.
+            warnings.simplefilter("ignore")
             pytorch.log_model(
                 encoder,
                 model_id=made.model_id,
