@@ -235,7 +235,10 @@ def test_an_altered_file_is_not_shown_and_its_cell_is_missing(
     assert done.exit_code == 0, done.output
     out = tmp_path / "reports" / "looks" / "looks.csv"
     assert out.read_text() == "2 True True"
-    victim = sorted((tmp_path / "store").rglob("predictions.parquet"))[0]
+    client = MlflowClient(own)
+    (experiment,) = (each for each in client.search_experiments() if each.name == "looks")
+    run_id = client.search_runs([experiment.experiment_id], "tags.role = 'cell'")[0].info.run_id
+    (victim,) = (tmp_path / "store").rglob(f"{run_id}/artifacts/predictions.parquet")
     victim.write_bytes(victim.read_bytes()[:-1] + b"!")
     done = invoke(*words)
     assert "predictions.parquet was altered since it was written: treated as missing" in done.stderr
