@@ -406,11 +406,30 @@ def logs(cell: str, follow: bool, workdir: Path, as_json: bool) -> None:
     help="Comma-separated formats.",
 )
 @click.option("--show", is_flag=True, help="Print its main table here, too.")
+@click.option(
+    "--from",
+    "address",
+    metavar="URI",
+    help="Draw from this MLflow store alone, without results: http(s)://... or sqlite:///PATH.",
+)
+@click.option(
+    "--folder",
+    default="",
+    metavar="ID",
+    help="With --from: whose, where several work folders collected it there.",
+)
 @options("json")
 def report(
-    name: str, settings: tuple[str, ...], workdir: Path, formats: str, show: bool, as_json: bool
+    name: str,
+    settings: tuple[str, ...],
+    workdir: Path,
+    formats: str,
+    address: str | None,
+    folder: str,
+    show: bool,
+    as_json: bool,
 ) -> None:
-    """Draw an experiment's report from the results in the work folder."""
+    """Draw an experiment's report from the results in the work folder, or from a tracking store."""
     with sentences():
         from harness import plan, printed, publish
 
@@ -421,6 +440,14 @@ def report(
                     f"'{each}' is no format{did_you_mean(each, FORMATS)} (formats: {', '.join(FORMATS)})"
                 )
         place = workdir_at(workdir)
+        if address is not None:
+            if settings:
+                raise UsageError("--from draws what was collected, with its knobs: leave --set out")
+            from harness.tracking import report_from
+
+            sys.exit(report_from(name, address, folder, place, wanted, show=show, as_json=as_json))
+        if folder:
+            raise UsageError("--folder is for --from URI: leave it out")
         source, experiment, settings = resolve(name, settings, place, as_last_run=True)
         place.prepare()
         made = plan.make(experiment, place)
@@ -446,14 +473,25 @@ def report(
 
 
 @cli.command()
-@options("name", "set", "workdir", "json")
-def collect(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool) -> None:
+@options("name", "set", "workdir")
+@click.option(
+    "--to",
+    "address",
+    metavar="URI",
+    help="Into this MLflow store, http(s)://... or sqlite:///PATH.  [default: MLFLOW_TRACKING_URI, or the work folder's own]",
+)
+@options("json")
+def collect(
+    name: str, settings: tuple[str, ...], workdir: Path, address: str | None, as_json: bool
+) -> None:
     """Bring an experiment's results to MLflow; what is there already is left alone."""
     with sentences():
         from harness import plan
-        from harness.uri import place_of_store
+        from harness.tracking import address_of
+        from harness.uri import shown, uri
 
         place = workdir_at(workdir)
+        to = address_of(address) if address is not None else ""
         source, experiment, settings = resolve(name, settings, place, as_last_run=True)
         place.prepare()
         with place.locked(f"harness collect {source.name}"):
@@ -463,7 +501,7 @@ def collect(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool) 
             from harness.gather import GatheringFailed, gather
 
             try:
-                number = gather(source.name, experiment, made, place, settings)
+                number = gather(source.name, experiment, made, place, settings, to)
             except GatheringFailed as error:
                 say(f"harness: {error}")
                 sys.exit(EXIT_FAILED)
@@ -473,11 +511,11 @@ def collect(name: str, settings: tuple[str, ...], workdir: Path, as_json: bool) 
                     "experiment": source.name,
                     "collected": number,
                     "total": len(made.cells),
-                    "mlflow": place_of_store(place),
+                    "mlflow": shown(to or uri(place)),
                 }
             )
         else:
-            click.echo(f"{number} of {len(made.cells)} cells are in {place_of_store(place)}")
+            click.echo(f"{number} of {len(made.cells)} cells are in {shown(to or uri(place))}")
 
 
 @cli.command()

@@ -2,19 +2,21 @@
 
 import json
 import math
-import re
+import os
 
 from configs.experiment import Experiment
-from harness import collect, files
+from harness import carried, collect, facts, files
 from harness.plan import Plan
 from harness.publish import mark_gathered, written_files
-from harness.store import Store
-from harness.uri import place_of_store
+from harness.store import LAYOUT, Store
+from harness.uri import first_line, shown, uri
 from harness.workdir import Workdir
 from reports.evidence import Evidence
 from reports.frame import curve
 
 HEADLINE = "video_accuracy"
+WITHOUT_MODELS = "HARNESS_LOG_MODELS"
+"""Environment variable: 0 leaves encoders out of MLflow, which spares a run of pretraining some seconds of tracing."""
 
 
 class GatheringFailed(Exception):
@@ -22,9 +24,22 @@ class GatheringFailed(Exception):
 
 
 def gather(
-    name: str, experiment: Experiment, plan: Plan, workdir: Workdir, settings: tuple[str, ...]
+    name: str,
+    experiment: Experiment,
+    plan: Plan,
+    workdir: Workdir,
+    settings: tuple[str, ...],
+    address: str = "",
 ) -> int:
-    """Write every accepted result of an experiment, its curves and its figures to MLflow.
+    """Write every accepted result of an experiment, its curves, its figures and what they are drawn from to MLflow.
+
+    Args:
+        name: of the experiment.
+        experiment: what it is.
+        plan: its cells and their results.
+        workdir: where these lie.
+        settings: its knobs.
+        address: of another store than the work folder's usual one, as `harness.uri.checked` gives it.
 
     Returns:
         How many cells are in the store.
@@ -33,35 +48,46 @@ def gather(
         GatheringFailed: when MLflow cannot be reached or written; the results on disk are untouched.
     """
     try:
-        number = _gather(name, experiment, plan, workdir, settings)
+        number = _gather(name, experiment, plan, workdir, settings, address)
     except Exception as error:
-        line = (str(error).strip().splitlines() or [""])[0]
         raise GatheringFailed(
-            f"MLflow at {place_of_store(workdir)} could not be written ({type(error).__name__}: {line})"
+            f"MLflow at {shown(address or uri(workdir))} could not be written "
+            f"({type(error).__name__}: {first_line(error)})"
         ) from error
-    mark_gathered(name, workdir)
+    if not address or address == uri(workdir):
+        mark_gathered(name, workdir)
     return number
 
 
 def _gather(
-    name: str, experiment: Experiment, plan: Plan, workdir: Workdir, settings: tuple[str, ...]
+    name: str,
+    experiment: Experiment,
+    plan: Plan,
+    workdir: Workdir,
+    settings: tuple[str, ...],
+    address: str,
 ) -> int:
-    store = Store(workdir, name)
+    store = Store(workdir, name, address)
     parent = store.open_parent(experiment.title)
     store.forget_all_but(cell.key for cell in plan.cells)
     for cell in plan.cells:
         if cell.key in plan.done:
             store.put(cell, plan.done[cell.key], parent)
+    if os.environ.get(WITHOUT_MODELS, "1") != "0":
+        for cell in plan.cells:
+            if cell.key in plan.done and facts.keeps_encoder(plan.done[cell.key]):
+                store.put_encoder(cell, plan.done[cell.key])
     runs = {cell.key: plan.done[cell.key].attempt for cell in plan.cells if cell.key in plan.done}
     written = written_files(name, experiment, workdir)
     artifacts = {file: path for file, path in written.items() if path.suffix != ".svg"}
     kept = {file: files.sha256_of(path) for file, path in artifacts.items()}
-    content = files.sha256(json.dumps([runs, kept], sort_keys=True).encode())
+    texts = carried.files_of(name, experiment, plan, workdir, settings)
+    content = files.sha256(json.dumps([LAYOUT, runs, kept, texts], sort_keys=True).encode())
     curves: dict[str, list[tuple[int, float]]] = {}
     evidence = collect.evidence_of_parts(name, experiment, plan, workdir, settings)
     for part, gathered in evidence.items():
         curves |= _curves(gathered, f"{part}/" if experiment.parts else "")
-    store.close_parent(experiment.title, curves, artifacts, content)
+    store.close_parent(experiment.title, curves, artifacts, texts, content)
     return len(plan.done)
 
 
@@ -75,15 +101,10 @@ def _curves(gathered: Evidence, before: str) -> dict[str, list[tuple[int, float]
             drawn = {"": mean, "/sd": sd, "/lower": mean - sd, "/upper": mean + sd}
             for suffix, value in drawn.items():
                 if math.isfinite(value):  # an sd of one run does not exist
-                    name_of_curve = _metric_name(
+                    name_of_curve = facts.name(
                         f"{before}{HEADLINE}/{line['dataset']}/{line['method']}{suffix}"
                     )
                     curves.setdefault(name_of_curve, []).append(
                         (round(float(line["labels_per_class"])), value)
                     )
     return curves
-
-
-def _metric_name(text: str) -> str:
-    """The name with what MLflow does not allow replaced."""
-    return re.sub(r"[^\w\-. :/]+", "_", text, flags=re.ASCII)

@@ -8,6 +8,7 @@ import queue
 import threading
 
 from harness import result
+from harness.uri import first_line
 from harness.workdir import Workdir
 from tasks.cell import Cell
 
@@ -51,5 +52,6 @@ class LiveGatherer:
                     store.put(cell, found, parent)
                 cell = self._queue.get()
         except Exception as error:  # noqa: BLE001 - results are on disk; a broken store must not end the run
-            line = (str(error).strip().splitlines() or [""])[0]
-            self.problem = f"MLflow could not be written ({type(error).__name__}: {line})"
+            self.problem = (
+                f"MLflow could not be written ({type(error).__name__}: {first_line(error)})"
+            )

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configs.experiment import Experiment
-from harness import collect, files, provenance
+from configs.experiment import Draw, Experiment
+from harness import carried, collect, files, provenance
+from harness.carried import Whole
 from harness.plan import Plan
 from harness.uri import place_of_store, uri
 from harness.workdir import Workdir
+from reports.evidence import Evidence
 
 FORMATS = ("png", "pdf", "svg", "gif", "md", "tex", "csv", "html", "json")
 
@@ -51,23 +53,8 @@ def draw(
     drawings = drawings_of(name, experiment, plan, workdir, settings, formats)
     basis = _basis(experiment, plan, settings)
     before = _drawn_before(name, workdir, basis)
-    # From here on the folder is in between: a draw that is killed is not current.
-    _stamp(workdir, name).unlink(missing_ok=True)
-    written: dict[str, Path] = {}
-    for part, drawing in drawings.items():
-        place = f"{part}/" if experiment.parts else ""
-        for file, content in drawing.files.items():
-            written[place + file] = folder / place / file
-            files.write(folder / place / file, content)
-    # What lies there besides was drawn from other results, if it was not drawn before in other formats from the same.
-    for file, path in written_files(name, experiment, workdir).items():
-        if file not in written and file not in before["files"]:
-            path.unlink()
-    if experiment.parts and "html" in formats:
-        facts = collect.origin(experiment, plan, settings)
-        page = page_of_parts(name, experiment, plan, workdir, settings, drawings, facts)
-        written[f"{name}.html"] = folder / f"{name}.html"
-        files.write(folder / f"{name}.html", page)
+    whole = carried.whole(experiment, plan, settings) if experiment.parts else None
+    written = write(name, workdir, drawings, whole, formats, spare=before["files"])
     problems = {part: each.problem for part, each in drawings.items() if each.problem}
     if not problems:
         stamp = {
@@ -80,6 +67,45 @@ def draw(
         }
         files.write_json(_stamp(workdir, name), stamp)
     return Drawn(files=written, problems=problems)
+
+
+def write(
+    name: str,
+    workdir: Workdir,
+    drawings: Mapping[str, Drawing],
+    whole: Whole | None,
+    formats: Collection[str],
+    spare: Collection[str] = (),
+) -> dict[str, Path]:
+    """Write reports, and of parts the page with all of them; what lies there besides was drawn from other results and goes.
+
+    Args:
+        name: of the experiment.
+        workdir: where to.
+        drawings: by name, one or that of each part.
+        whole: what the page says beside the parts; None where there are none.
+        formats: that were drawn.
+        spare: files that stay, though they were not drawn now.
+
+    Returns:
+        The files by name.
+    """
+    folder = workdir.report(name)
+    # From here on the folder is in between: a draw that is killed is not current.
+    _stamp(workdir, name).unlink(missing_ok=True)
+    written: dict[str, Path] = {}
+    for part, drawing in drawings.items():
+        place = f"{part}/" if whole else ""
+        for file, content in drawing.files.items():
+            written[place + file] = folder / place / file
+            files.write(folder / place / file, content)
+    for file, path in _files_in(folder, name, drawings if whole else ()).items():
+        if file not in written and file not in spare:
+            path.unlink()
+    if whole and "html" in formats:
+        written[f"{name}.html"] = folder / f"{name}.html"
+        files.write(folder / f"{name}.html", page_of_parts(folder, whole, drawings))
+    return written
 
 
 def drawings_of(
@@ -96,14 +122,33 @@ def drawings_of(
         Exception: whatever drawing raises, where the experiment is of one piece; a part's is told in its `Drawing`.
     """
     gathered = collect.evidence_of_parts(name, experiment, plan, workdir, settings)
+    draws = {part: experiment.parts.get(part, experiment).draw for part in gathered}
+    return drawings_from(gathered, draws, formats, apart=bool(experiment.parts))
+
+
+def drawings_from(
+    gathered: Mapping[str, Evidence],
+    draws: Mapping[str, Draw | None],
+    formats: Collection[str],
+    *,
+    apart: bool,
+) -> dict[str, Drawing]:
+    """Every report in memory, by name.
+
+    Args:
+        gathered: evidence by name.
+        draws: what draws it, by the same names.
+        formats: which forms to make.
+        apart: whether one that cannot be drawn leaves the others; else what drawing raises is raised.
+    """
     drawings = {}
     for part, evidence in gathered.items():
-        made = experiment.parts.get(part, experiment)
-        assert made.draw is not None  # an experiment has either parts or a report
+        draw = draws[part]
+        assert draw is not None  # an experiment has either parts or a report
         try:
-            drawings[part] = Drawing(files=made.draw(evidence, formats))
+            drawings[part] = Drawing(files=draw(evidence, formats))
         except Exception as error:
-            if not experiment.parts:
+            if not apart:
                 raise
             drawings[part] = Drawing(problem=f"{part} could not be drawn: {_words(error)}")
     return drawings
@@ -118,28 +163,20 @@ def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {line} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
-def page_of_parts(
-    name: str,
-    experiment: Experiment,
-    plan: Plan,
-    workdir: Workdir,
-    settings: tuple[str, ...],
-    drawings: Mapping[str, Drawing],
-    facts: Mapping[str, Any],
-) -> bytes:
-    """The page with all parts; `facts` is what it says of where the numbers come from (`collect.origin`)."""
+def page_of_parts(folder: Path, whole: Whole, drawings: Mapping[str, Drawing]) -> bytes:
+    """The page with all parts."""
     from reports.anthology import Chapter, anthology  # pandas: only when something is drawn
 
     chapters = []
     for part, drawing in drawings.items():
-        own = plan.part(part)
-        beside = sorted(path.name for path in (workdir.report(name) / part).glob(f"{part}*"))
+        title, done, cells = whole.chapters[part]
+        beside = sorted(path.name for path in (folder / part).glob(f"{part}*"))
         chapters.append(
             Chapter(
                 name=part,
-                title=experiment.parts[part].title,
-                done=len(own.done),
-                cells=len(own.cells),
+                title=title,
+                done=done,
+                cells=cells,
                 page=drawing.files.get(f"{part}.html"),
                 picture=drawing.files.get(f"{part}.png"),
                 files=() if drawing.problem else tuple(f"{part}/{file}" for file in beside),
@@ -147,13 +184,13 @@ def page_of_parts(
             )
         )
     return anthology(
-        title=experiment.title,
-        done=len(plan.done),
-        cells=len(plan.cells),
-        shared=len(plan.shared()),
-        told={**collect.compute(plan), "knobs": ", ".join(settings) or "none set"},
+        title=whole.title,
+        done=whole.done,
+        cells=whole.cells,
+        shared=whole.shared,
+        told=whole.told,
         chapters=chapters,
-        provenance=facts,
+        provenance=whole.provenance,
     )
 
 
@@ -195,9 +232,12 @@ def _gathered(workdir: Workdir, name: str) -> dict[str, str]:
 
 def written_files(name: str, experiment: Experiment, workdir: Workdir) -> dict[str, Path]:
     """The files of a report in the work folder; those of a part as PART/FILE."""
-    folder = workdir.report(name)
+    return _files_in(workdir.report(name), name, experiment.parts)
+
+
+def _files_in(folder: Path, name: str, parts: Collection[str]) -> dict[str, Path]:
     found = {path.name: path for path in sorted(folder.glob(f"{name}*")) if path.is_file()}
-    for part in experiment.parts:
+    for part in parts:
         found |= {f"{part}/{path.name}": path for path in sorted((folder / part).glob(f"{part}*"))}
     return found
 

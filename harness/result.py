@@ -172,6 +172,14 @@ def read_key(workdir: Workdir, key: str, *, verify: bool = False) -> Result | No
     return result
 
 
+def unsealed(content: bytes) -> dict[str, Any] | None:
+    """What a sealed result says; None when it is cut short or altered."""
+    if not _is_intact(content):
+        return None
+    body: dict[str, Any] = json.loads(content)
+    return body
+
+
 def _is_intact(content: bytes) -> bool:
     """Whether a sealed result passes its own checksum, which is that of all its lines but the one that states it.
 

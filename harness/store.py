@@ -4,24 +4,29 @@ The store is a gathering of facts that lie elsewhere: it can be deleted and is r
 found by its cell and attempt, its points carry the times at which they were made, so that writing them again adds nothing.
 """
 
+import json
 import logging
-import os
+import socket
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# A tracking server that is down must not hold us up for minutes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-
-import mlflow
-from mlflow.entities import Metric, Param, Run, ViewType
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+    ViewType,
+)
 from mlflow.tracking import MlflowClient
 
+from harness import facts, result
 from harness.result import Result
-from harness.uri import uri
+from harness.uri import artifacts_beside, connected, first_line, own, uri
 from harness.workdir import Workdir
 from tasks.cell import Cell
 
@@ -31,11 +36,17 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)
 CELL, ATTEMPT, ROLE, COMPLETE, CONTENT = "cell", "attempt", "role", "complete", "content"
 FOLDER = "work_folder"
 """Tag of the work folder that a run came from: several may share a server, and each touches its own runs alone."""
+FOLDER_NAME = "work_folder_name"
+"""Tag of what people call that folder: host:name."""
+ENCODER = "encoder_model"
+"""Tag of a pretraining run: the id of its encoder as an MLflow model, or why there is none."""
+LAYOUT = "2"
+"""Of a run that is whole, the value of its tag `complete`; one that an earlier version of this file wrote is written anew."""
 PARENT = "mlflow.parentRunId"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """The UI then shows runs and charts instead of its pages for language models."""
-BATCH = 1000
-"""MLflow's limit of metrics per call."""
+BATCH, PARAMS = 800, 100
+"""Metrics and params in one call: MLflow takes 1000 things of all kinds, and of params 100."""
 
 
 class _Known(NamedTuple):
@@ -43,28 +54,38 @@ class _Known(NamedTuple):
 
     id: str
     parent: str
-    complete: bool
+    layout: str
+    """How it was written; empty if it is not whole."""
+    encoder: str = ""
 
 
 class Store:
     """The MLflow experiment of one of our experiments."""
 
-    def __init__(self, workdir: Workdir, name: str) -> None:
+    def __init__(self, workdir: Workdir, name: str, address: str = "") -> None:
         """Open the store, and create what is missing.
+
+        Args:
+            workdir: where the results lie.
+            name: of the experiment.
+            address: of the store, as `harness.uri.checked` gives it; empty for the work folder's usual one.
 
         Raises:
             mlflow.exceptions.MlflowException: when the store cannot be reached or read.
         """
-        place = uri(workdir)
-        workdir.artifacts.mkdir(parents=True, exist_ok=True)
-        mlflow.set_tracking_uri(place)
+        place = connected(address or uri(workdir))
+        artifacts = artifacts_beside(place)
+        if artifacts is not None:
+            artifacts.mkdir(parents=True, exist_ok=True)
         self._client = MlflowClient(place)
         self._name, self._folder = name, workdir.identity()
+        self._folder_name = f"{socket.gethostname()}:{workdir.root.resolve().name}"
+        # Where several folders meet, a parent's name says whose it is.
+        self._title = name if place == own(workdir) else f"{name} · {self._folder_name}"
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            local = place.startswith("sqlite:")
             self._id = self._client.create_experiment(
-                name, workdir.artifacts.resolve().as_uri() if local else None, tags=KIND
+                name, artifacts.as_uri() if artifacts else None, tags=KIND
             )
         else:
             if found.lifecycle_stage == "deleted":
@@ -81,7 +102,10 @@ class Store:
             elif CELL in run.data.tags:
                 run_tags = run.data.tags
                 known = _Known(
-                    str(run.info.run_id), run_tags.get(PARENT, ""), run_tags.get(COMPLETE) == "true"
+                    str(run.info.run_id),
+                    run_tags.get(PARENT, ""),
+                    run_tags.get(COMPLETE, ""),
+                    run_tags.get(ENCODER, ""),
                 )
                 self._runs[run_tags[CELL], run_tags.get(ATTEMPT, "")] = known
 
@@ -110,10 +134,11 @@ class Store:
         tags = {
             ROLE: "parent",
             FOLDER: self._folder,
-            "mlflow.runName": self._name,
+            FOLDER_NAME: self._folder_name,
+            "mlflow.runName": self._title,
             "mlflow.note.content": title,
         }
-        self._parent = self._client.create_run(self._id, tags=tags, run_name=self._name)
+        self._parent = self._client.create_run(self._id, tags=tags, run_name=self._title)
         if instead_of:
             for key, attempt in self._runs:
                 self._adopt(key, attempt, str(self._parent.info.run_id))
@@ -123,11 +148,12 @@ class Store:
     def put(self, cell: Cell, found: Result, parent: str) -> None:
         """Write one accepted result, unless it is there; other attempts at the cell are removed."""
         for (key, attempt), other in list(self._runs.items()):
-            if key == cell.key and attempt != found.attempt:
-                self._client.delete_run(other.id)
+            is_old = other.layout not in ("", LAYOUT)
+            if key == cell.key and (attempt != found.attempt or is_old):
+                self._delete(other)
                 del self._runs[key, attempt]
         known = self._runs.get((cell.key, found.attempt))
-        if known is not None and known.complete:
+        if known is not None and known.layout == LAYOUT:
             if known.parent != parent:
                 self._adopt(cell.key, found.attempt, parent)
             return
@@ -138,13 +164,11 @@ class Store:
             ATTEMPT: found.attempt,
             ROLE: "cell",
             FOLDER: self._folder,
+            FOLDER_NAME: self._folder_name,
             PARENT: parent,
             "task": body["task"],
             "method": cell.label or "(needed by others)",
-            "mlflow.source.git.commit": str(body["provenance"]["code"]["commit"]),
-            "dirty": str(body["provenance"]["code"]["dirty"]),
-            "host": str(body["provenance"]["machine"]["host"]),
-            "device": str(body["provenance"]["device"]),
+            **facts.tags(found),
         }
         if known is not None:
             run_id = known.id
@@ -153,17 +177,8 @@ class Store:
                 self._id, start_time=start, tags=tags, run_name=_run_name(cell)
             )
             run_id = str(made.info.run_id)
-        values = {
-            **cell.task.values(),
-            "method": cell.label,
-            "task": body["task"],
-            "seed": cell.seed,
-        }
-        params = [Param(name, str(value)) for name, value in values.items()]
         metrics = [Metric(score["metric"], score["value"], end, 0) for score in body["scores"]]
-        metrics += [
-            Metric(f"usage/{name}", float(value), end, 0) for name, value in body["usage"].items()
-        ]
+        metrics += [Metric(name, value, end, 0) for name, value in facts.usage(found).items()]
         history = body["history"]
         for name in ("loss", "learning_rate"):
             points = zip(history[name], history["time"], history["step"], strict=True)
@@ -171,10 +186,32 @@ class Store:
                 Metric(f"train/{name}", value, int(1000 * when), int(step))
                 for value, when, step in points
             ]
-        self._log(run_id, metrics, params)
+        self._client.log_inputs(run_id, _inputs(found))
+        for path in (
+            found.cell_folder / result.NAME,
+            *(found.folder / each for each in body["files"]),
+        ):
+            self._client.log_artifact(run_id, str(path))
         self._client.set_terminated(run_id, status="FINISHED", end_time=end)
-        self._client.set_tag(run_id, COMPLETE, "true")
-        self._runs[cell.key, found.attempt] = _Known(run_id, parent, True)
+        # What says that the run is whole goes with the last call.
+        self._log(run_id, metrics, facts.params(cell, found), {COMPLETE: LAYOUT})
+        self._runs[cell.key, found.attempt] = _Known(run_id, parent, LAYOUT)
+
+    def put_encoder(self, cell: Cell, found: Result) -> None:
+        """Keep the encoder of a pretraining run that is in the store as an MLflow model; once, or the reason why it cannot be."""
+        known = self._runs[cell.key, found.attempt]
+        if known.encoder:
+            return
+        from harness import encoder_model  # torch: only here
+
+        told = encoder_model.log(self._client, self._id, known.id, cell, found)
+        self._client.set_tag(known.id, ENCODER, told)
+        self._runs[cell.key, found.attempt] = known._replace(encoder=told)
+
+    def _delete(self, known: _Known) -> None:
+        if known.encoder.startswith("m-"):
+            self._client.delete_logged_model(known.encoder)
+        self._client.delete_run(known.id)
 
     def _adopt(self, key: str, attempt: str, parent: str) -> None:
         known = self._runs[key, attempt]
@@ -186,6 +223,7 @@ class Store:
         title: str,
         curves: Mapping[str, list[tuple[int, float]]],
         artifacts: Mapping[str, Path],
+        texts: Mapping[str, str],
         content: str,
     ) -> None:
         """Write the experiment's curves, figures and tables to the parent run.
@@ -194,6 +232,7 @@ class Store:
             title: the experiment's title.
             curves: (step, value) points by metric name.
             artifacts: files to keep with it, by name; "FOLDER/FILE" is kept in a folder.
+            texts: the same, as text.
             content: identifies what the curves were drawn from; if it changed, a new parent takes the children over,
                 since points of a metric cannot be taken back.
         """
@@ -212,10 +251,11 @@ class Store:
                 for name, points in curves.items()
                 for step, value in points
             ],
-            [],
         )
         for name, path in artifacts.items():
             self._client.log_artifact(parent, str(path), name.rpartition("/")[0] or None)
+        for name, text in texts.items():
+            self._client.log_text(parent, text, name)
         self._client.set_tag(parent, CONTENT, content)
         self._client.set_terminated(parent, status="FINISHED")
 
@@ -228,10 +268,41 @@ class Store:
                     self._client.delete_tag(known.id, PARENT)
                 del self._runs[key, attempt]
 
-    def _log(self, run_id: str, metrics: list[Metric], params: list[Param]) -> None:
-        self._client.log_batch(run_id, metrics=metrics[:BATCH], params=params[:100])
+    def _log(
+        self,
+        run_id: str,
+        metrics: list[Metric],
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write all in as few calls as MLflow's limits allow, what fits in the last of them together with the tags."""
         for start in range(BATCH, len(metrics), BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+        listed = [Param(name, value) for name, value in (params or {}).items()]
+        for start in range(PARAMS, len(listed), PARAMS):
+            self._client.log_batch(run_id, params=listed[start : start + PARAMS])
+        self._client.log_batch(
+            run_id,
+            metrics=metrics[:BATCH],
+            params=listed[:PARAMS],
+            tags=[RunTag(name, value) for name, value in (tags or {}).items()],
+        )
+
+
+def _inputs(found: Result) -> list[DatasetInput]:
+    return [
+        DatasetInput(
+            Dataset(
+                name=seen.name,
+                digest=seen.digest,
+                source_type="code",
+                source=json.dumps({"tags": seen.identity}, sort_keys=True),
+                profile=json.dumps(seen.part, sort_keys=True),
+            ),
+            tags=[InputTag("mlflow.data.context", seen.context)],
+        )
+        for seen in facts.datasets(found)
+    ]
 
 
 def reachable(workdir: Workdir) -> str:
@@ -241,9 +312,9 @@ def reachable(workdir: Workdir) -> str:
         What went wrong in one line, or nothing.
     """
     try:
-        MlflowClient(uri(workdir)).search_experiments(max_results=1)
+        MlflowClient(connected(uri(workdir))).search_experiments(max_results=1)
     except Exception as error:  # noqa: BLE001 - whatever a store can answer, a person wants it in one line
-        return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        return f"{type(error).__name__}: {first_line(error)}"
     return ""
 
 

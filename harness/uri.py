@@ -4,24 +4,119 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from harness.workdir import Workdir
+
+SQLITE = "sqlite:///"
+KINDS = "http://HOST:PORT or https://HOST (a tracking server), or sqlite:///PATH (a database file)"
+
+
+class NoAddress(ValueError):
+    """A text that is no address of an MLflow store."""
 
 
 def uri(workdir: Workdir) -> str:
     """MLFLOW_TRACKING_URI, or a SQLite database in the work folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workdir.database.resolve()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or own(workdir)
+
+
+def own(workdir: Workdir) -> str:
+    """The SQLite database in the work folder."""
+    return f"{SQLITE}{workdir.database.resolve()}"
+
+
+def checked(address: str, *, exists: bool = False) -> str:
+    """An address that a person gave, with the path of a database made absolute.
+
+    Args:
+        address: what was given.
+        exists: whether a database must be there already.
+
+    Raises:
+        NoAddress: in one sentence, without any password, when it is of no kind that can be written to or read.
+    """
+    told = shown(address)
+    if address.startswith(("http://", "https://")):
+        try:
+            parts = urlsplit(address)
+            good = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            good = False
+        if not good:
+            raise NoAddress(f"'{told}' names no host and port: write {KINDS}")
+        if parts.query or parts.fragment:
+            raise NoAddress(
+                f"'{told}' goes on after a ? or #, which MLflow does not pass on: leave that out, and give a token as "
+                "MLFLOW_TRACKING_TOKEN"
+            )
+        return address.rstrip("/")
+    if address.startswith(SQLITE):
+        place = address.removeprefix(SQLITE)
+        if not place or place.startswith(":memory:") or "?" in place:
+            raise NoAddress(f"'{told}' names no database file: write sqlite:///PATH")
+        path = Path(place).expanduser()
+        if path.is_dir():
+            raise NoAddress(
+                f"{path} is a folder: name the database file in it, sqlite:///{path}/mlflow.db"
+            )
+        if not path.parent.is_dir():
+            raise NoAddress(
+                f"there is no folder {path.parent} for the database {path.name}: make it first"
+            )
+        if exists and not path.is_file():
+            raise NoAddress(f"there is no database {path}")
+        return f"{SQLITE}{path.resolve()}"
+    if address.startswith(("file:", "/", ".")):
+        raise NoAddress(
+            f"'{told}' is a file or folder, and MLflow keeps runs in databases: write sqlite:///PATH"
+        )
+    if re.match(r"(postgresql|mysql|mssql)\b", address):
+        raise NoAddress(
+            f"'{told}' is a database behind a server: give the address of the MLflow server in front of it"
+        )
+    raise NoAddress(f"'{told}' is no address of an MLflow store: write {KINDS}")
+
+
+def connected(address: str) -> str:
+    """The address without user and password, which MLflow is given apart: what it says and keeps then cannot show them."""
+    if not address.startswith(("http://", "https://")):
+        return address
+    parts = urlsplit(address)
+    if parts.username is not None:
+        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    return without_password(address)
+
+
+def artifacts_beside(address: str) -> Path | None:
+    """Where files of a SQLite store are kept: beside its database; None for a server, which keeps them itself."""
+    if not address.startswith(SQLITE):
+        return None
+    return Path(address.removeprefix(SQLITE)).resolve().parent / "mlartifacts"
 
 
 def place_of_store(workdir: Workdir) -> str:
     """The store's address as shown to people: without user, password or query."""
-    address = without_password(uri(workdir).partition("?")[0])
-    return address.removeprefix("sqlite:///") if address.startswith("sqlite:///") else address
+    return shown(uri(workdir))
+
+
+def shown(address: str) -> str:
+    """An address as shown to people: without user, password or query."""
+    place = re.split(r"[?#]", address, maxsplit=1)[0]
+    return re.sub(r"^[^/\s]*@", "", without_password(place)).removeprefix(SQLITE)
 
 
 def without_password(text: str) -> str:
-    """A text that may hold addresses, without the user and password in them."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
+    """A text that may hold addresses, without the user and password in them, and without what follows a ?."""
+    text = re.sub(r"//[^/\s]*@", "//", text)
+    return re.sub(r"(https?://[^\s?'\"]*)\?[^\s'\")]*", r"\1", text)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of MLflow says in one line that may be shown."""
+    return without_password((str(error).strip().splitlines() or [""])[0])
 
 
 def serve_ui(workdir: Workdir, host: str, port: int) -> int:
@@ -37,16 +132,13 @@ def serve_ui(workdir: Workdir, host: str, port: int) -> int:
         )
         return 0
     workdir.prepare()
-    workdir.artifacts.mkdir(parents=True, exist_ok=True)
+    artifacts = artifacts_beside(address) or workdir.artifacts.resolve()
+    artifacts.mkdir(parents=True, exist_ok=True)
     environment = dict(
         os.environ, MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"
     )
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", address]
-    command += [
-        "--artifacts-destination",
-        workdir.artifacts.resolve().as_uri(),
-        "--serve-artifacts",
-    ]
+    command += ["--artifacts-destination", artifacts.as_uri(), "--serve-artifacts"]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
     sys.stderr.write(
         f"MLflow on {place_of_store(workdir)}: http://{host}:{port} (Ctrl-C ends it)\n"

@@ -11,7 +11,7 @@ from itertools import zip_longest
 from typing import Any
 
 from configs.experiment import Draw, Experiment
-from harness import collect, files, provenance, publish
+from harness import carried, files, provenance, publish
 from harness.plan import Plan
 from harness.workdir import Workdir
 from reports.evidence import Evidence
@@ -107,11 +107,11 @@ def _draw(
         if drawing.problem:
             told.problems.append((f"{place}/{part}", drawing.problem))
     if experiment.parts and "html" in formats:
-        facts = collect.origin(experiment, plan, settings)
+        whole = carried.whole(experiment, plan, settings)
         if told.drawn_by:
-            facts["drawn_by_commit"] = told.drawn_by
-        page = publish.page_of_parts(name, same, plan, workdir, settings, drawings, facts)
-        drawn[f"{name}.html"] = page
+            facts = {**whole.provenance, "drawn_by_commit": told.drawn_by}
+            whole = replace(whole, provenance=facts)
+        drawn[f"{name}.html"] = publish.page_of_parts(workdir.report(name), whole, drawings)
     return drawn
 
 

@@ -35,7 +35,7 @@ def fill(folder: Path) -> int:
     ):  # nothing here has to outlast a power cut
         for cell in cells:
             attempt = result.new_attempt(workdir, cell)
-            result.seal(attempt, _body(cell, draws), {"predictions.parquet": _PREDICTED})
+            result.seal(attempt, body_of(cell, draws), {"predictions.parquet": PREDICTED})
             result.accept(attempt)
     workdir.remember("fig12", source="fig12", settings=SETTINGS)
     return len(cells)
@@ -55,10 +55,10 @@ def _predictions() -> bytes:
     return buffer.getvalue()
 
 
-_PREDICTED = _predictions()
+PREDICTED = _predictions()
 
 
-def _body(cell: Cell, draws: random.Random) -> dict[str, object]:
+def body_of(cell: Cell, draws: random.Random) -> dict[str, object]:
     """What a worker states of an accepted attempt, with the numbers drawn."""
     when = "2026-01-01T00:00:00+00:00"
     curve = [draws.random() for _ in range(25)]
@@ -70,7 +70,7 @@ def _body(cell: Cell, draws: random.Random) -> dict[str, object]:
         "values": cell.task.values(),
         "seed": cell.seed,
         "rests_on": {
-            need.key: {"predictions.parquet": files.sha256(_PREDICTED)} for need in cell.needs
+            need.key: {"predictions.parquet": files.sha256(PREDICTED)} for need in cell.needs
         },
         "started": when,
         "ended": when,

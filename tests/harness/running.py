@@ -28,7 +28,8 @@ NUM_CELLS = 13  # 3 methods x 2 shots x 2 resamples, and the pretraining they sh
 
 def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    return {**kept, "NO_COLOR": "1", "COLUMNS": "140"}
+    # Tracing encoders takes seconds a run: where it is tested it is switched on.
+    return {**kept, "NO_COLOR": "1", "COLUMNS": "140", "HARNESS_LOG_MODELS": "0"}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,55 @@
+"""A real tracking server on a free port, and `harness` in this process beside it."""
+
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+
+from slurm.local import free_port
+from tests.harness.running import environment
+
+
+@contextmanager
+def tracking_server(folder: Path) -> Iterator[str]:
+    """MLflow's server with its database and the files of all runs in a folder; gives its address without http://."""
+    folder.mkdir()
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--serve-artifacts"]
+    command += ["--artifacts-destination", (folder / "files").as_uri()]
+    environ = {**environment(), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(
+            command, cwd=folder, env=environ, stdout=log, stderr=log, start_new_session=True
+        ) as server,
+    ):
+        try:
+            while not _answers(port):
+                assert server.poll() is None, (folder / "log").read_text()
+            yield f"127.0.0.1:{port}"
+        finally:
+            os.killpg(server.pid, 15)
+
+
+def _answers(port: int) -> bool:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+def drawn(folder: Path) -> dict[str, bytes]:
+    """The files of all reports below a folder, by path."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
