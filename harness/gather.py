@@ -1,20 +1,14 @@
 """Bring an experiment's accepted results, curves and figures to MLflow: all that is not there yet."""
 
 import json
-import math
-import re
 
 from configs.experiment import Experiment
-from harness import collect, files
+from harness import collect, files, shown
 from harness.plan import Plan
 from harness.publish import mark_gathered, written_files
 from harness.store import Store
 from harness.uri import place_of_store
 from harness.workdir import Workdir
-from reports.evidence import Evidence
-from reports.frame import curve
-
-HEADLINE = "video_accuracy"
 
 
 class GatheringFailed(Exception):
@@ -58,32 +52,14 @@ def _gather(
     kept = {file: files.sha256_of(path) for file, path in artifacts.items()}
     content = files.sha256(json.dumps([runs, kept], sort_keys=True).encode())
     curves: dict[str, list[tuple[int, float]]] = {}
+    lines: list[shown.Line] = []
     evidence = collect.evidence_of_parts(name, experiment, plan, workdir, settings)
     for part, gathered in evidence.items():
-        curves |= _curves(gathered, f"{part}/" if experiment.parts else "")
+        curves |= shown.points_of_parent(gathered, part if experiment.parts else "")
+        lines += shown.lines(gathered, part if experiment.parts else "")
     store.close_parent(experiment.title, curves, artifacts, content)
+    store.put_lines(lines)
+    done, cells = len(plan.done), len(plan.cells)
+    told = shown.described(experiment.title, done, cells, name, artifacts)
+    store.describe(experiment.title, told)
     return len(plan.done)
-
-
-def _curves(gathered: Evidence, before: str) -> dict[str, list[tuple[int, float]]]:
-    """What a report draws against labelled videos per class, as (step, value) points by metric name; nothing if it does not."""
-    curves: dict[str, list[tuple[int, float]]] = {}
-    has_curve = any(row["metric"] == HEADLINE for row in gathered.rows)
-    for line in curve(gathered, HEADLINE).to_dict("records") if has_curve else []:
-        if line["n"]:
-            mean, sd = float(line["mean"]), float(line["sd"])
-            drawn = {"": mean, "/sd": sd, "/lower": mean - sd, "/upper": mean + sd}
-            for suffix, value in drawn.items():
-                if math.isfinite(value):  # an sd of one run does not exist
-                    name_of_curve = _metric_name(
-                        f"{before}{HEADLINE}/{line['dataset']}/{line['method']}{suffix}"
-                    )
-                    curves.setdefault(name_of_curve, []).append(
-                        (round(float(line["labels_per_class"])), value)
-                    )
-    return curves
-
-
-def _metric_name(text: str) -> str:
-    """The name with what MLflow does not allow replaced."""
-    return re.sub(r"[^\w\-. :/]+", "_", text, flags=re.ASCII)
