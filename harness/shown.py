@@ -14,6 +14,7 @@ from pathlib import Path
 from harness import files
 from reports.evidence import Evidence, Value
 from reports.frame import curve
+from reports.style import look
 
 HEADLINE = "video_accuracy"
 LENGTH = 5000
@@ -30,6 +31,8 @@ class Line:
     dataset: str
     part: str
     """The part of the experiment whose figure it is in; empty where there are no parts."""
+    colour: str
+    """The same as in the figure, "#rrggbb"."""
     points: Mapping[str, Points]
     """(step, value) by the metric's name: the mean, the mean less and plus one sd, the sd, the number of resamples."""
     words: str
@@ -43,7 +46,7 @@ class Line:
 
     def digest(self) -> str:
         """Identifies all of it."""
-        told = [self.method, self.dataset, self.part, dict(self.points), self.words]
+        told = [self.method, self.dataset, self.part, self.colour, dict(self.points), self.words]
         return files.sha256(json.dumps(told, sort_keys=True).encode())
 
 
@@ -55,6 +58,7 @@ def lines(evidence: Evidence, part: str = "") -> list[Line]:
     """
     found = []
     before = f"{part}/" if part else ""
+    methods = list(dict.fromkeys(str(cell["method"]) for cell in evidence.expected))
     for place, points in _places(evidence).items():
         steps = {_labels(point) for point in points}
         under = _metric_name(f"{before}{place}")  # the charts stand under this heading
@@ -78,6 +82,7 @@ def lines(evidence: Evidence, part: str = "") -> list[Line]:
                     method=method,
                     dataset=place,
                     part=part,
+                    colour=look(methods.index(method)).colour,
                     points=drawn,
                     words=f"{against}mean: over the resampled training subsets; lower, upper: mean less and plus one sd "
                     f"(ddof = 1); in percent. The runs behind it: params.method = \"{method}\" and tags.role = 'cell'.",

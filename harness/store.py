@@ -33,6 +33,8 @@ CELL, ATTEMPT, ROLE, COMPLETE, CONTENT = "cell", "attempt", "role", "complete", 
 FOLDER = "work_folder"
 """Tag of the work folder that a run came from: several may share a server, and each touches its own runs alone."""
 PARENT, DESCRIPTION = "mlflow.parentRunId", "mlflow.note.content"
+COLOUR = "mlflow.runColor"
+"""Where the UI keeps the colour that a person gives a run; its own choice is alike for some."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """The UI then shows runs and charts instead of its pages for language models."""
 BATCH = 1000
@@ -245,7 +247,7 @@ class Store:
             if content in there:
                 continue
             tags = {ROLE: "curve", FOLDER: self._folder, "method": line.method}
-            tags |= {"part": line.part} if line.part else {}
+            tags |= {COLOUR: line.colour} | ({"part": line.part} if line.part else {})
             made = self._client.create_run(
                 self._id,
                 start_time=begun - place,
