@@ -33,8 +33,8 @@ CELL, ATTEMPT, ROLE, COMPLETE, CONTENT = "cell", "attempt", "role", "complete", 
 FOLDER = "work_folder"
 """Tag of the work folder that a run came from: several may share a server, and each touches its own runs alone."""
 PARENT, DESCRIPTION = "mlflow.parentRunId", "mlflow.note.content"
-COLOUR = "mlflow.runColor"
-"""Where the UI keeps the colour that a person gives a run; its own choice is alike for some."""
+COLOUR, GREY = "mlflow.runColor", "#7f7f7f"
+"""Where the UI keeps the colour that a person gives a run, as its own choice is alike for some; and that of a parent."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """The UI then shows runs and charts instead of its pages for language models."""
 BATCH = 1000
@@ -119,6 +119,7 @@ class Store:
             FOLDER: self._folder,
             "mlflow.runName": self._name,
             DESCRIPTION: title,
+            COLOUR: GREY,
         }
         self._parent = self._client.create_run(self._id, tags=tags, run_name=self._name)
         if instead_of:
