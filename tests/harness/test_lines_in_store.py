@@ -57,7 +57,11 @@ def test_every_line_of_the_figure_is_a_run_beside_the_parent_with_the_figures_nu
         drawn = [row for row in rows(finished.csv()) if row["method"] == method]
         assert len(drawn) == 2
         for row in drawn:
-            step, mean, sd = int(row["labels_per_class"]), float(row["mean"]), float(row["sd"])
+            step, mean, sd = (
+                int(float(row["labels_per_class"])),
+                float(row["mean"]),
+                float(row["sd"]),
+            )
             for bound, value in (("lower", mean - sd), ("mean", mean), ("upper", mean + sd)):
                 assert points[f"digits/{bound} video_accuracy", step] == pytest.approx(
                     value, abs=1e-3

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.browser import browser, need_browser
 from tests.harness.mlflow_pages import (
     CHARTS,
@@ -59,3 +61,15 @@ def test_the_figure_is_reached_in_four_clicks_and_parent_children_and_artifact_a
         page.click(GROUP_BY)
         page.click("//*[normalize-space(text())='method']")
         page.see("//*[contains(normalize-space(text()), 'Group: LSTM classifier')]")
+
+
+def test_without_a_browser_there_is_a_reason_to_skip_and_none_in_the_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CI", "")
+    with pytest.raises(pytest.skip.Exception, match="chromium"):
+        need_browser()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="chromium"):
+        need_browser()
