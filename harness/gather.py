@@ -60,6 +60,6 @@ def _gather(
     store.close_parent(experiment.title, curves, artifacts, content)
     store.put_lines(lines)
     done, cells = len(plan.done), len(plan.cells)
-    told = shown.described(experiment.title, done, cells, name, artifacts)
+    told = shown.described(experiment.title, done, cells, name, artifacts, has_lines=bool(lines))
     store.describe(experiment.title, told)
     return len(plan.done)

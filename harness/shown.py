@@ -107,7 +107,9 @@ def points_of_parent(evidence: Evidence, part: str = "") -> dict[str, Points]:
     return curves
 
 
-def described(title: str, done: int, cells: int, lead: str, written: Mapping[str, Path]) -> str:
+def described(
+    title: str, done: int, cells: int, lead: str, written: Mapping[str, Path], *, has_lines: bool
+) -> str:
     """Markdown for the experiment's run: where to look, and the report's tables as far as they fit.
 
     Args:
@@ -116,6 +118,7 @@ def described(title: str, done: int, cells: int, lead: str, written: Mapping[str
         cells: how many there are.
         lead: name of the experiment, as its report's files are called.
         written: the report's files by name.
+        has_lines: whether there are runs of lines to look at.
     """
     pictures = [name for name in written if name.endswith((".png", ".gif"))]
     kept = ", ".join(f"`{name}`" for name in [*pictures, f"{lead}.html"] if name in written)
@@ -125,7 +128,13 @@ def described(title: str, done: int, cells: int, lead: str, written: Mapping[str
         "\n".join(
             [
                 *([f"- Figures and tables: tab *Artifacts* ({kept})"] if kept else []),
-                "- Methods laid over each other: back to *Runs*, then the chart symbol left of the search field",
+                *(
+                    [
+                        "- Methods laid over each other: back to *Runs*, then the chart symbol left of the search field"
+                    ]
+                    if has_lines
+                    else []
+                ),
                 '- Single cells: the box before this run\'s name opens the list; `params.method = "..."` finds those of a '
                 "method, *Group by* `method` gives their mean and range",
             ]

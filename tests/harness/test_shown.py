@@ -126,7 +126,7 @@ def test_the_description_has_the_tables_as_far_as_they_fit(tmp_path: Path) -> No
     table = "| a |\n| --- |\n| 1 |"
     written = {"fig12.md": tmp_path / "fig12.md", "fig12.png": tmp_path / "fig12.png"}
     written["fig12.md"].write_text(f"# T\n\n![alt](fig12.png)\n\n{table}\n\n{'x' * LENGTH}\n\nlast")
-    text = described("T", 3, 4, "fig12", written)
+    text = described("T", 3, 4, "fig12", written, has_lines=True)
     assert "3 of 4 cells have a result" in text
     assert "`fig12.png`" in text
     assert table in text
@@ -137,4 +137,6 @@ def test_the_description_has_the_tables_as_far_as_they_fit(tmp_path: Path) -> No
 
 
 def test_the_description_of_what_has_no_report_yet_says_where_to_look() -> None:
-    assert "0 of 4 cells" in described("T", 0, 4, "fig12", {})
+    text = described("T", 0, 4, "fig12", {}, has_lines=False)
+    assert "0 of 4 cells" in text
+    assert "laid over" not in text
