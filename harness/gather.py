@@ -1,20 +1,17 @@
 """Bring an experiment's accepted results, curves and figures to MLflow: all that is not there yet."""
 
 import json
-import math
 import os
 
 from configs.experiment import Experiment
 from harness import carried, collect, facts, files
 from harness.plan import Plan
 from harness.publish import mark_gathered, written_files
+from harness.shown import Line, described, lines_of, points_of_parent
 from harness.store import LAYOUT, Store
 from harness.uri import first_line, shown, uri
 from harness.workdir import Workdir
-from reports.evidence import Evidence
-from reports.frame import curve
 
-HEADLINE = "video_accuracy"
 WITHOUT_MODELS = "HARNESS_LOG_MODELS"
 """Environment variable: 0 leaves encoders out of MLflow, which spares a run of pretraining some seconds of tracing."""
 
@@ -84,27 +81,14 @@ def _gather(
     texts = carried.files_of(name, experiment, plan, workdir, settings)
     content = files.sha256(json.dumps([LAYOUT, runs, kept, texts], sort_keys=True).encode())
     curves: dict[str, list[tuple[int, float]]] = {}
+    lines: list[Line] = []
     evidence = collect.evidence_of_parts(name, experiment, plan, workdir, settings)
     for part, gathered in evidence.items():
-        curves |= _curves(gathered, f"{part}/" if experiment.parts else "")
+        curves |= points_of_parent(gathered, part if experiment.parts else "")
+        lines += lines_of(gathered, part if experiment.parts else "")
     store.close_parent(experiment.title, curves, artifacts, texts, content)
+    store.put_lines(lines)
+    done, cells = len(plan.done), len(plan.cells)
+    told = described(experiment.title, done, cells, name, artifacts, has_lines=bool(lines))
+    store.describe(experiment.title, told)
     return len(plan.done)
-
-
-def _curves(gathered: Evidence, before: str) -> dict[str, list[tuple[int, float]]]:
-    """What a report draws against labelled videos per class, as (step, value) points by metric name; nothing if it does not."""
-    curves: dict[str, list[tuple[int, float]]] = {}
-    has_curve = any(row["metric"] == HEADLINE for row in gathered.rows)
-    for line in curve(gathered, HEADLINE).to_dict("records") if has_curve else []:
-        if line["n"]:
-            mean, sd = float(line["mean"]), float(line["sd"])
-            drawn = {"": mean, "/sd": sd, "/lower": mean - sd, "/upper": mean + sd}
-            for suffix, value in drawn.items():
-                if math.isfinite(value):  # an sd of one run does not exist
-                    name_of_curve = facts.name(
-                        f"{before}{HEADLINE}/{line['dataset']}/{line['method']}{suffix}"
-                    )
-                    curves.setdefault(name_of_curve, []).append(
-                        (round(float(line["labels_per_class"])), value)
-                    )
-    return curves

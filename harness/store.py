@@ -26,6 +26,7 @@ from mlflow.tracking import MlflowClient
 
 from harness import facts, result
 from harness.result import Result
+from harness.shown import Line
 from harness.uri import artifacts_beside, connected, first_line, own, uri
 from harness.workdir import Workdir
 from tasks.cell import Cell
@@ -42,7 +43,9 @@ ENCODER = "encoder_model"
 """Tag of a pretraining run: the id of its encoder as an MLflow model, or why there is none."""
 LAYOUT = "2"
 """Of a run that is whole, the value of its tag `complete`; one that an earlier version of this file wrote is written anew."""
-PARENT = "mlflow.parentRunId"
+PARENT, DESCRIPTION = "mlflow.parentRunId", "mlflow.note.content"
+COLOUR, GREY = "mlflow.runColor", "#7f7f7f"
+"""Where the UI keeps the colour that a person gives a run, as its own choice is alike for some; and that of a parent."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """The UI then shows runs and charts instead of its pages for language models."""
 BATCH, PARAMS = 800, 100
@@ -93,12 +96,16 @@ class Store:
             self._id = str(found.experiment_id)
         self._runs: dict[tuple[str, str], _Known] = {}
         self._parent: Run | None = None
+        self._lines: list[tuple[str, str]] = []
+        """Id and content of the runs of lines; the content is empty if one is not whole."""
         for run in list(self._all_runs()):
             if run.data.tags.get(ROLE) == "parent":
                 if self._parent is not None:  # one that a killed collector left
                     self._client.delete_run(run.info.run_id)
                     continue
                 self._parent = run
+            elif run.data.tags.get(ROLE) == "curve":
+                self._lines.append((str(run.info.run_id), run.data.tags.get(CONTENT, "")))
             elif CELL in run.data.tags:
                 run_tags = run.data.tags
                 known = _Known(
@@ -136,7 +143,8 @@ class Store:
             FOLDER: self._folder,
             FOLDER_NAME: self._folder_name,
             "mlflow.runName": self._title,
-            "mlflow.note.content": title,
+            DESCRIPTION: title,
+            COLOUR: GREY,
         }
         self._parent = self._client.create_run(self._id, tags=tags, run_name=self._title)
         if instead_of:
@@ -177,7 +185,9 @@ class Store:
                 self._id, start_time=start, tags=tags, run_name=_run_name(cell)
             )
             run_id = str(made.info.run_id)
-        metrics = [Metric(score["metric"], score["value"], end, 0) for score in body["scores"]]
+        # The UI draws metrics over steps, and means of groups likewise: Group by method gives the figure.
+        labels = round(float(str(cell.task.values().get("labels_per_class", 0))))
+        metrics = [Metric(score["metric"], score["value"], end, labels) for score in body["scores"]]
         metrics += [Metric(name, value, end, 0) for name, value in facts.usage(found).items()]
         history = body["history"]
         for name in ("loss", "learning_rate"):
@@ -259,6 +269,54 @@ class Store:
         self._client.set_tag(parent, CONTENT, content)
         self._client.set_terminated(parent, status="FINISHED")
 
+    def put_lines(self, lines: Iterable[Line]) -> None:
+        """Write each line of the figures as a run beside the parent, so that charts show them together without a click.
+
+        A line that is there is left alone; those that are no longer drawn, or drawn otherwise, are removed.
+        """
+        assert self._parent is not None
+        wanted = {line.digest(): line for line in lines}
+        there: dict[str, str] = {}
+        for run_id, content in self._lines:
+            if content in wanted and content not in there:
+                there[content] = run_id
+            else:
+                self._client.delete_run(run_id)
+        # The table's order is the newest first: the parent, then its lines as the figure has them.
+        begun = int(self._parent.info.start_time)
+        for place, (content, line) in enumerate(wanted.items(), start=1):
+            if content in there:
+                continue
+            tags = {ROLE: "curve", FOLDER: self._folder, FOLDER_NAME: self._folder_name}
+            tags["method"] = line.method
+            tags |= {COLOUR: line.colour} | ({"part": line.part} if line.part else {})
+            made = self._client.create_run(
+                self._id,
+                start_time=begun - place,
+                tags={**tags, DESCRIPTION: line.words},
+                run_name=line.name + self._title.removeprefix(self._name),
+            )
+            run_id = str(made.info.run_id)
+            points = [
+                Metric(name, value, begun, step)
+                for name, drawn in line.points.items()
+                for step, value in drawn
+            ]
+            self._log(run_id, points, {"method": line.method, "dataset": line.dataset})
+            self._client.set_terminated(run_id, status="FINISHED", end_time=begun - place)
+            self._client.set_tag(run_id, CONTENT, content)
+            there[content] = run_id
+        self._lines = [(run_id, content) for content, run_id in there.items()]
+
+    def describe(self, title: str, text: str) -> None:
+        """Write what the list of experiments says, unless it says something, and what the parent's page says first."""
+        assert self._parent is not None
+        tags = self._parent.data.tags
+        if tags.get(DESCRIPTION) != text:
+            self._client.set_tag(str(self._parent.info.run_id), DESCRIPTION, text)
+        if DESCRIPTION not in self._client.get_experiment(self._id).tags:
+            self._client.set_experiment_tag(self._id, DESCRIPTION, title)
+
     def forget_all_but(self, keys: Iterable[str]) -> None:
         """Remove runs of cells that this experiment no longer has from under its parent."""
         wanted = set(keys)
@@ -319,10 +377,14 @@ def reachable(workdir: Workdir) -> str:
 
 
 def _run_name(cell: Cell) -> str:
+    """What tells the runs of a method apart comes first: the UI's table shows little more than the beginning."""
     values = cell.task.values()
+    method = cell.label or f"{type(cell.task).__name__} {values.get('model', '')}".strip()
+    where = values.get("dataset", "")
     if "resample" in values:
-        return f"{cell.label or type(cell.task).__name__} · {values['shots']}/class · split {values['split']} · #{values['resample']}"
-    return f"{type(cell.task).__name__} {values.get('model', '')}".strip()
+        many = values["shots"] if values["shots"] == "all" else f"{values['shots']}/class"
+        return f"{many} #{values['resample']} · split {values['split']} · {method} · {where}"
+    return f"{method} · {where}" if where else method
 
 
 def _milliseconds(when: str) -> int:

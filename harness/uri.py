@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -145,6 +146,8 @@ def serve_ui(workdir: Workdir, host: str, port: int) -> int:
     )
     sys.stderr.flush()
     with subprocess.Popen(command, env=environment) as server:
+        # Ctrl-C reaches the server by itself; who ends only this process means both.
+        signal.signal(signal.SIGTERM, lambda *_: server.terminate())
         try:
             return server.wait()
         except KeyboardInterrupt:

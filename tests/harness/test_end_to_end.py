@@ -254,6 +254,8 @@ def test_two_work_folders_share_one_store_without_touching_each_other(
     with sqlite3.connect(shared / "mlflow.db") as database:
         query = "select count(*) from tags t join runs r using (run_uuid) where t.key = 'role' and t.value = 'parent'"
         assert database.execute(f"{query} and r.lifecycle_stage = 'active'").fetchone() == (2,)
+        lines = query.replace("parent", "curve")  # three of one folder, one of the other
+        assert database.execute(f"{lines} and r.lifecycle_stage = 'active'").fetchone() == (4,)
 
 
 def test_weights_that_were_altered_are_not_finetuned(copy_of_finished: Harness) -> None:

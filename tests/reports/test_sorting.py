@@ -7,7 +7,7 @@ import pytest
 from reports.cells import cell_list
 from reports.page import page
 from reports.tables import MISSING, Column, Table
-from tests.browser import chromium
+from tests.browser import browser, need_browser
 
 TEXTS = ["9.5 ± 0.1", MISSING, "\N{MINUS SIGN}10.0", "1,234", "9.5 ± 0.05", f"{MISSING} †", "100 (9/10 †)"]  # fmt: skip
 UP = ["\N{MINUS SIGN}10.0", "9.5 ± 0.05", "9.5 ± 0.1", "100 (9/10 †)", "1,234", MISSING, f"{MISSING} †"]  # fmt: skip
@@ -49,44 +49,46 @@ SORTS = "return [...document.querySelectorAll('table')[0].tHead.rows[0].cells].m
 
 
 def test_a_page_from_disk_sorts_its_tables_and_shows_the_cells_behind_a_line(file, tmp_path):
-    with chromium(tmp_path / "profile") as browser:
+    need_browser()
+    with browser(tmp_path / "profile") as window:
+        driver = window.driver
         from selenium.webdriver.common.by import By
         from selenium.webdriver.common.keys import Keys
 
-        browser.get(file.as_uri())
-        heads = browser.find_elements(By.CSS_SELECTOR, "table:first-of-type th button")[:4]
+        driver.get(file.as_uri())
+        heads = driver.find_elements(By.CSS_SELECTOR, "table:first-of-type th button")[:4]
         assert [head.text for head in heads] == ["set", "name", "score", "cells"]
         own_groups = ["", "", "", "group", "", "", ""]
 
         heads[2].click()
-        assert browser.execute_script(COLUMN, 2) == UP
-        assert browser.execute_script(SORTS) == [None, None, "ascending", None]
-        assert set(browser.execute_script(GROUPS)) == {""}
+        assert driver.execute_script(COLUMN, 2) == UP
+        assert driver.execute_script(SORTS) == [None, None, "ascending", None]
+        assert set(driver.execute_script(GROUPS)) == {""}
         heads[2].send_keys(Keys.ENTER)
-        assert browser.execute_script(COLUMN, 2) == DOWN
-        assert browser.execute_script(SORTS) == [None, None, "descending", None]
+        assert driver.execute_script(COLUMN, 2) == DOWN
+        assert driver.execute_script(SORTS) == [None, None, "descending", None]
         heads[2].click()
-        assert browser.execute_script(COLUMN, 2) == TEXTS
-        assert browser.execute_script(SORTS) == [None] * 4
-        assert browser.execute_script(GROUPS) == own_groups
+        assert driver.execute_script(COLUMN, 2) == TEXTS
+        assert driver.execute_script(SORTS) == [None] * 4
+        assert driver.execute_script(GROUPS) == own_groups
 
         heads[1].click()
-        assert browser.execute_script(COLUMN, 1) == ["a", "b", "c", "m1", "m2", "M2", "m10"]
+        assert driver.execute_script(COLUMN, 1) == ["a", "b", "c", "m1", "m2", "M2", "m10"]
         heads[0].click()
-        assert browser.execute_script(COLUMN, 1) == NAMES  # equal ones in their own order
-        assert browser.execute_script(SORTS) == ["ascending", None, None, None]
-        assert browser.execute_script(GROUPS) == own_groups
+        assert driver.execute_script(COLUMN, 1) == NAMES  # equal ones in their own order
+        assert driver.execute_script(SORTS) == ["ascending", None, None, None]
+        assert driver.execute_script(GROUPS) == own_groups
 
-        assert browser.execute_script(SHOWN) == []  # folded
-        links = browser.find_elements(By.CSS_SELECTOR, "a[data-cells]")
+        assert driver.execute_script(SHOWN) == []  # folded
+        links = driver.find_elements(By.CSS_SELECTOR, "a[data-cells]")
         assert [link.text for link in links] == ["1", "2"]
         links[1].click()
-        assert browser.execute_script(SHOWN) == ["1", "2"]
-        assert browser.current_url.endswith("#cells")
-        told = browser.find_element(By.CSS_SELECTOR, "p.filter").text
+        assert driver.execute_script(SHOWN) == ["1", "2"]
+        assert driver.current_url.endswith("#cells")
+        told = driver.find_element(By.CSS_SELECTOR, "p.filter").text
         assert told.startswith("Behind one line (x, m2): 2 cells.")
-        browser.find_element(By.CSS_SELECTOR, "p.filter button").click()
-        assert browser.execute_script(SHOWN) == ["0", "1", "2", "3"]
-        place = browser.find_element(By.CSS_SELECTOR, "tr[data-cell] a").get_attribute("href")
+        driver.find_element(By.CSS_SELECTOR, "p.filter button").click()
+        assert driver.execute_script(SHOWN) == ["0", "1", "2", "3"]
+        place = driver.find_element(By.CSS_SELECTOR, "tr[data-cell] a").get_attribute("href")
         assert place.startswith((tmp_path / "runs").as_uri())
-        assert browser.get_log("browser") == []
+        assert driver.get_log("browser") == []
