@@ -132,7 +132,8 @@ def test_a_figure_from_a_server_is_the_one_from_results_and_no_password_is_told_
         told.append(done.output)
         with sqlite3.connect(folder / "mlflow.db") as database:
             counted = database.execute("select count(*) from runs").fetchone()
-        assert counted == (6,)  # a parent, a pretraining, two methods of two resamples
+        # A parent, two lines of the figure, a pretraining, two methods of two resamples.
+        assert counted == (8,)
     done = invoke("report", "fig12", "--from", guarded, "--workdir", str(tmp_path / "out"))
     assert done.exit_code == 0, done.output
     assert drawn(tmp_path / "out" / "reports") == drawn(figure / "reports")
@@ -199,7 +200,9 @@ def test_a_deleted_run_is_missing_and_said(own: str, tmp_path: Path) -> None:
 
 def test_an_edited_score_is_not_believed(own: str, tmp_path: Path) -> None:
     client, ids = cells(own)
-    client.log_metric(ids[0], "video_accuracy", 99.0)
+    client.log_metric(
+        ids[0], "video_accuracy", 99.0, step=1
+    )  # where it stands, at its labels per class
     done = report(own, tmp_path)
     assert "its scores in the tracking store are not those that were collected" in done.stderr
     assert "99.0" not in (tmp_path / "reports" / "fig1" / "fig1.md").read_text()
