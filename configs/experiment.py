@@ -11,6 +11,10 @@ Draw = Callable[[Evidence, Collection[str]], dict[str, bytes]]
 """From evidence and formats to the report's files, by name."""
 
 
+FORMATS = ("png", "pdf", "svg", "gif", "md", "tex", "csv", "html", "json")
+"""The forms that a report may have; a drawing function leaves out those that its report does not have."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Experiment:
     """What an experiment function returns.

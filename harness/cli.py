@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from configs.knobs import did_you_mean
 from harness.answers import (
     EXIT_FAILED,
     EXIT_RUNNING,
@@ -23,6 +22,7 @@ from harness.answers import (
 )
 from harness.data_verbs import data
 from harness.look_back_verbs import compare, show, verify
+from harness.result_verbs import collect, report, ui
 from harness.source import UsageError
 from harness.words import OneOf, Place, Verbs, options
 
@@ -35,7 +35,6 @@ PATIENCE_S = 120.0
 """Seconds that a run on a cluster waits for the closing job of an earlier one."""
 WATCH_S = 5.0
 """Seconds between two looks of `harness status --watch`."""
-FORMATS = ("png", "pdf", "svg", "gif", "md", "tex", "csv", "html", "json")
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -51,7 +50,7 @@ def cli() -> None:
     """  # noqa: D301 - \b is the character by which click keeps lines apart
 
 
-for verb in (data, show, verify, compare):
+for verb in (data, report, collect, ui, show, verify, compare):
     cli.add_command(verb)
 
 
@@ -394,140 +393,6 @@ def logs(cell: str, follow: bool, workdir: Path, as_json: bool) -> None:
         click.echo(content["log"], nl=False)
         if content["error"]:
             say(f"harness: it failed: {content['error']}")
-
-
-@cli.command()
-@options("name", "set", "workdir")
-@click.option(
-    "--format",
-    "formats",
-    default=",".join(FORMATS),
-    show_default=True,
-    help="Comma-separated formats.",
-)
-@click.option("--show", is_flag=True, help="Print its main table here, too.")
-@click.option(
-    "--from",
-    "address",
-    metavar="URI",
-    help="Draw from this MLflow store alone, without results: http(s)://... or sqlite:///PATH.",
-)
-@click.option(
-    "--folder",
-    default="",
-    metavar="ID",
-    help="With --from: whose, where several work folders collected it there.",
-)
-@options("json")
-def report(
-    name: str,
-    settings: tuple[str, ...],
-    workdir: Path,
-    formats: str,
-    address: str | None,
-    folder: str,
-    show: bool,
-    as_json: bool,
-) -> None:
-    """Draw an experiment's report from the results in the work folder, or from a tracking store."""
-    with sentences():
-        from harness import plan, printed, publish
-
-        wanted = tuple(dict.fromkeys(each.strip() for each in formats.split(",") if each.strip()))
-        for each in wanted:
-            if each not in FORMATS:
-                raise UsageError(
-                    f"'{each}' is no format{did_you_mean(each, FORMATS)} (formats: {', '.join(FORMATS)})"
-                )
-        place = workdir_at(workdir)
-        if address is not None:
-            if settings:
-                raise UsageError("--from draws what was collected, with its knobs: leave --set out")
-            from harness.tracking import report_from
-
-            sys.exit(report_from(name, address, folder, place, wanted, show=show, as_json=as_json))
-        if folder:
-            raise UsageError("--folder is for --from URI: leave it out")
-        source, experiment, settings = resolve(name, settings, place, as_last_run=True)
-        place.prepare()
-        made = plan.make(experiment, place)
-        for reason in made.damaged.values():
-            say(f"{reason}: treated as missing")
-        made_of = wanted if not show or "json" in wanted else (*wanted, "json")
-        drawn = publish.draw(source.name, experiment, made, place, settings, made_of)
-        if made.todo:
-            say(
-                f"{len(made.todo)} of {len(made.cells)} cells have no result: the report says which"
-            )
-        if as_json:
-            print_json({file: str(path) for file, path in drawn.files.items()})
-        else:
-            for path in drawn.files.values():
-                click.echo(str(path))
-            if show:
-                printed.show(drawn.files)
-        for problem in drawn.problems.values():
-            say(f"harness: {problem}")
-        if drawn.problems:
-            sys.exit(EXIT_FAILED)
-
-
-@cli.command()
-@options("name", "set", "workdir")
-@click.option(
-    "--to",
-    "address",
-    metavar="URI",
-    help="Into this MLflow store, http(s)://... or sqlite:///PATH.  [default: MLFLOW_TRACKING_URI, or the work folder's own]",
-)
-@options("json")
-def collect(
-    name: str, settings: tuple[str, ...], workdir: Path, address: str | None, as_json: bool
-) -> None:
-    """Bring an experiment's results to MLflow; what is there already is left alone."""
-    with sentences():
-        from harness import plan
-        from harness.tracking import address_of
-        from harness.uri import shown, uri
-
-        place = workdir_at(workdir)
-        to = address_of(address) if address is not None else ""
-        source, experiment, settings = resolve(name, settings, place, as_last_run=True)
-        place.prepare()
-        with place.locked(f"harness collect {source.name}"):
-            made = plan.make(experiment, place)
-            for reason in made.damaged.values():
-                say(f"{reason}: treated as missing")
-            from harness.gather import GatheringFailed, gather
-
-            try:
-                number = gather(source.name, experiment, made, place, settings, to)
-            except GatheringFailed as error:
-                say(f"harness: {error}")
-                sys.exit(EXIT_FAILED)
-        if as_json:
-            print_json(
-                {
-                    "experiment": source.name,
-                    "collected": number,
-                    "total": len(made.cells),
-                    "mlflow": shown(to or uri(place)),
-                }
-            )
-        else:
-            click.echo(f"{number} of {len(made.cells)} cells are in {shown(to or uri(place))}")
-
-
-@cli.command()
-@options("workdir")
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-def ui(workdir: Path, port: int, host: str) -> None:
-    """Open the MLflow UI on the store of the work folder."""
-    with sentences():
-        from harness.uri import serve_ui
-
-        sys.exit(serve_ui(workdir_at(workdir), host, port))
 
 
 @cli.command()

@@ -11,12 +11,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.verify import Verified
-    from reports.tables import Table
 
 SHOWN = 12
 """Findings of one kind that are named; --json has all."""
-WORD = 14
-"""Letters of a table's cell that are kept on one line."""
 DIGITS = 16
 """Of a sha256 that people are shown."""
 
@@ -103,34 +100,6 @@ def show_verified(name: str, told: "Verified") -> None:
     screen.print(
         "all agrees, nothing is missing" if told.whole else f"{len(told.findings)} things do not agree or are missing"
     )  # fmt: skip
-
-
-def show_table(table: "Table") -> None:
-    """Print a report's table."""
-    from rich import box
-    from rich.table import Table as Shown
-
-    shown = Shown(
-        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold",
-        title=table.caption, title_justify="left", title_style="",
-    )  # fmt: skip
-    for place, column in enumerate(table.columns):
-        # A number is never cut or broken: texts and headings make room for it.
-        whole = all(" " not in row[place] and len(row[place]) <= WORD for row in table.rows)
-        heading = column.heading.replace(" ", "\n") if whole else column.heading
-        words = " ".join([heading, *(row[place] for row in table.rows)]).split()
-        least = max(len(word) for word in words if len(word) <= WORD)
-        shown.add_column(
-            heading, justify=column.align, no_wrap=whole, overflow="fold", min_width=least
-        )
-    for place, row in enumerate(table.rows):
-        if table.group_by and place and table.begins_group(place):
-            shown.add_section()
-        shown.add_row(*(each.replace("[", r"\[") for each in row))
-    screen = console()
-    screen.print(shown)
-    for note in table.notes:
-        screen.print(note, markup=False, style="dim")
 
 
 def _section(screen: "Console", heading: str, rows: Sequence[tuple[str, Any]]) -> None:

@@ -141,7 +141,8 @@ def _compare(
 ) -> None:
     """Print and write every comparison; of several, one that cannot be made costs the others nothing."""
     from harness import files
-    from harness.look_back import show_table
+    from harness.look_back import console
+    from harness.printed import show_table
     from reports.comparison import compare as find
     from reports.comparison_record import about, record
     from reports.comparison_tables import tables
@@ -164,7 +165,7 @@ def _compare(
             click.echo(f"{evidence.title}\n{report.lead}")
             for table in (*(table for _, table in report.sections), report.missing):
                 if table is not None:
-                    show_table(table)
+                    show_table(dataclasses.asdict(table), console())
         for file, written in compose(evidence, report, wanted).items():
             files.write(folder / file, written)
             say(str(folder / file))

@@ -34,7 +34,7 @@ def show(
         console.print()
         _print(console, record["title"], "bold")
         for table in main_tables(record):
-            _show(console, table)
+            show_table(table, console)
 
 
 def main_tables(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -43,7 +43,13 @@ def main_tables(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [table for table in tables if table["heading"] == tables[0]["heading"]]
 
 
-def _show(console: Console, table: Mapping[str, Any]) -> None:
+def show_table(table: Mapping[str, Any], console: Console) -> None:
+    """Print a table, its caption and its notes.
+
+    Args:
+        table: its fields, as in the record of a report.
+        console: where to.
+    """
     console.print()
     for line, style in lines_of(table, console.width):
         _print(console, line, style)

@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configs.experiment import Draw, Experiment
+from configs.experiment import FORMATS, Draw, Experiment
 from harness import carried, collect, files, provenance
 from harness.carried import Whole
 from harness.plan import Plan
 from harness.uri import place_of_store, uri
 from harness.workdir import Workdir
 from reports.evidence import Evidence
-
-FORMATS = ("png", "pdf", "svg", "gif", "md", "tex", "csv", "html", "json")
 
 
 class Drawn(NamedTuple):
