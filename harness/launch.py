@@ -122,11 +122,10 @@ def rehearse(
                 cell.task.ready()
             except ValueError as error:
                 raise UsageError(f"{name}: {error}") from None
-    try:
-        drawings = publish.drawings_of(name, experiment, plan, workdir, settings, ("csv",))
-    except ValueError as error:
-        raise UsageError(f"{name}: its report cannot be drawn: {error}") from None
+    drawings = publish.drawings_of(name, experiment, plan, workdir, settings, ("csv",))
     sentences = [each.problem for each in drawings.values() if each.problem]
+    if sentences and not experiment.parts:
+        raise UsageError(sentences[0])
     if len(sentences) == len(drawings):
         raise UsageError(f"{name}: nothing of it can be drawn: {sentences[0]}")
     for sentence in sentences:

@@ -117,7 +117,8 @@ def drawings_of(
     """Every report of an experiment in memory, by name.
 
     Raises:
-        Exception: whatever drawing raises, where the experiment is of one piece; a part's is told in its `Drawing`.
+        Exception: a bug in drawing, where the experiment is of one piece. A part's, and numbers that a report refuses, are
+            told in the `Drawing`.
     """
     gathered = collect.evidence_of_parts(name, experiment, plan, workdir, settings)
     draws = {part: experiment.parts.get(part, experiment).draw for part in gathered}
@@ -137,7 +138,8 @@ def drawings_from(
         gathered: evidence by name.
         draws: what draws it, by the same names.
         formats: which forms to make.
-        apart: whether one that cannot be drawn leaves the others; else what drawing raises is raised.
+        apart: whether a bug in drawing one leaves the others; else it is raised. Numbers that a report refuses are told
+            in its `Drawing` either way.
     """
     drawings = {}
     for part, evidence in gathered.items():
@@ -146,8 +148,8 @@ def drawings_from(
         try:
             drawings[part] = Drawing(files=draw(evidence, formats))
         except Exception as error:
-            if not apart:
-                raise
+            if not (apart or isinstance(error, ValueError)):
+                raise  # a bug of ours
             drawings[part] = Drawing(problem=f"{part} could not be drawn: {_words(error)}")
     return drawings
 

@@ -52,7 +52,6 @@ def redraw(
     Raises:
         NotTracked: when the store does not have it or cannot be read.
         UsageError: when it is not known here how to draw it.
-        ValueError: when it refuses to be drawn.
     """
     name = words.rpartition(":")[2]
     with opened(address, name, folder) as tracked:

@@ -54,9 +54,6 @@ def report_from(
         drawn = redraw(words, address, folder, workdir, made_of)
     except NotTracked as error:
         raise UsageError(str(error)) from None
-    except ValueError as error:
-        say(f"harness: {words}: its report cannot be drawn: {error}")
-        return EXIT_FAILED
     for cell, reason in drawn.lost.items():
         say(f"cell {cell[:16]}: {reason}: treated as missing")
     if drawn.missing:

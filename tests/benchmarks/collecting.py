@@ -32,7 +32,7 @@ def measure(count: int) -> tuple[float, float]:
             with mock.patch("os.fsync", return_value=None):
                 for cell in cells:
                     attempt = result.new_attempt(workdir, cell)
-                    kept = {"predictions.parquet": many_runs.PREDICTED} if with_files else {}
+                    kept = {"predictions.parquet": many_runs.PREDICTED[0][0]} if with_files else {}
                     result.seal(attempt, many_runs.body_of(cell, draws), kept)
                     result.accept(attempt)
                     accepted = result.read(workdir, cell)

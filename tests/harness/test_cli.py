@@ -286,7 +286,7 @@ def test_two_functions_of_one_name_are_told_apart(tmp_path: Path) -> None:
             "from dataclasses import replace\nfrom configs.fig12 import fig12\n\ndef mine():\n"
             "    made = fig12(shots=(1,), resamples=1, methods=('single_frame',))\n"
             "    twin = replace(made.cells[0], seed=7)\n    return replace(made, cells=(*made.cells, twin))\n",
-            "mine: its report cannot be drawn",
+            "mine could not be drawn: ",
         ),
     ],
 )

@@ -164,7 +164,7 @@ def test_what_no_report_can_draw_is_refused_before_anything_is_sent(
     words = ("run", f"{tmp_path}/mine.py:mine", "--cluster", "slurm", "--allow-dirty")
     refused = invoke(*words, "--workdir", str(work))
     assert refused.exit_code == 2
-    assert "its report cannot be drawn: no colours left" in refused.stderr
+    assert "mine could not be drawn: no colours left" in refused.stderr
     assert not list((work / "submissions").glob("*"))
 
 

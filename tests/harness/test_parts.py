@@ -153,6 +153,19 @@ def test_a_run_tells_by_its_exit_code_that_an_artefact_could_not_be_drawn(
     assert [each.partition(":")[0] for each in content["problems"]] == ["table2 could not be drawn"]
 
 
+def test_a_report_of_one_piece_that_refuses_its_numbers_says_so_in_a_sentence(
+    tmp_path: Path,
+) -> None:
+    words = (TOYS.replace(":both", ":alone"), "--workdir", str(tmp_path / "work"))
+    told = invoke("run", *words, "--cluster", "inline", *sets({"fails": "with a refusal"}))
+    assert told.exit_code == 1, told.output
+    assert "harness: alone could not be drawn: these numbers cannot stand together" in told.stderr
+    again = invoke("report", *words)
+    assert again.exit_code == 1
+    assert "harness: alone could not be drawn: these numbers cannot stand together" in again.stderr
+    assert invoke("report", *words, "--set", "fails=").exit_code == 0  # its results were kept
+
+
 @pytest.mark.parametrize(("fails", "code"), [("", 0), ("when drawn", 1)])
 def test_the_closing_job_draws_every_artefact_that_can_be_drawn(
     fails: str,
