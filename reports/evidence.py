@@ -6,7 +6,7 @@ from a csv file. Checking rows against cells is `reports.join`; means and spread
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,6 +63,10 @@ class Evidence:
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Dataset to the names of its classes by label, for reports that speak of single classes."""
 
+    _made: dict[Hashable, "pd.DataFrame"] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
     def __post_init__(self) -> None:
         """Refuse a name that could not be a file name on any system."""
         if not _FILE_NAME.fullmatch(self.experiment):
@@ -70,6 +74,20 @@ class Evidence:
                 f"the experiment name {self.experiment!r} becomes the name of files; "
                 "use letters, digits, '_', '-' and '.' only"
             )
+
+    def once(self, what: Hashable, make: Callable[[], "pd.DataFrame"]) -> "pd.DataFrame":
+        """A frame that is reduced from all of this, made once: every form of a report asks for the same ones.
+
+        Args:
+            what: Names the frame.
+            make: Makes it; called the first time.
+
+        Returns:
+            A copy of its own for whoever asks.
+        """
+        if what not in self._made:
+            self._made[what] = make()
+        return self._made[what].copy()
 
     def arrays(self, cell: str, file: str, names: Collection[str] = ()) -> dict[str, "np.ndarray"]:
         """Arrays that a cell's accepted run kept in one of its files.

@@ -87,6 +87,12 @@ def curve(evidence: Evidence, metric: str, *, artefact: str = "fig12") -> pd.Dat
     Raises:
         ValueError: See `reports.join.join`; also if one resample is expected on other splits than another.
     """
+    return evidence.once(
+        ("curve", metric, artefact), lambda: _curve(evidence, metric, artefact=artefact)
+    )
+
+
+def _curve(evidence: Evidence, metric: str, *, artefact: str) -> pd.DataFrame:
     cells = join(evidence, metric)
     _check_equal_splits(cells)
     point = ["dataset", "stream", "method", "shots"]
@@ -138,6 +144,15 @@ def paired(
     Raises:
         ValueError: If no cell is expected of one of the two methods, or predictions contradict the scores.
     """
+    return evidence.once(
+        ("paired", metric, treatment, baseline, artefact),
+        lambda: _paired(evidence, metric, treatment, baseline, artefact),
+    )
+
+
+def _paired(
+    evidence: Evidence, metric: str, treatment: str, baseline: str, artefact: str
+) -> pd.DataFrame:
     cells = join(evidence, metric)
     labels = list(dict.fromkeys(cells["method"]))
     for method in (treatment, baseline):

@@ -37,6 +37,10 @@ def join(evidence: Evidence, metric: str) -> pd.DataFrame:
         ValueError: If a score cannot be believed: its cell is not expected, it is there twice, it is not a finite
             number, it contradicts its cell, or no score at all is named `metric` although others exist.
     """
+    return evidence.once(("join", metric), lambda: _joined(evidence, metric))
+
+
+def _joined(evidence: Evidence, metric: str) -> pd.DataFrame:
     cells = _checked_cells(evidence)
     scores = _checked_scores(evidence, cells)
     known = metrics(evidence)
@@ -98,6 +102,10 @@ def missing(evidence: Evidence, metric: str) -> pd.DataFrame:
     Returns:
         Columns `cell`, the six `COORDINATES`, `reason`.
     """
+    return evidence.once(("missing", metric), lambda: _missing(evidence, metric))
+
+
+def _missing(evidence: Evidence, metric: str) -> pd.DataFrame:
     cells = join(evidence, metric)
     with_run = {str(row["cell"]) for row in evidence.rows}
     records = []
