@@ -176,7 +176,7 @@ def _state(
         return "done", ""
     if cell is not None:
         found = {each.key: each for each in status.look(plan.of_cells(closure(cell), workdir), workdir)}[key]  # fmt: skip
-        never = "it was never run; `harness run` of an experiment that draws it does that"
+        never = "it has no run here; `harness run` of an experiment that draws it makes one"
         tried = result.attempts(workdir, cell)
         return found.state, found.detail or ("" if found.state != "missing" or tried else never)
     running, waiting = status.in_hand(workdir) if workdir.is_driven() else (set(), set())

@@ -106,6 +106,7 @@ def _broken(text: str, align: str) -> list[str]:
 def _head(column: Mapping[str, Any], cells: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a heading, as narrow as the cells below it and its longest word allow."""
     heading = f"{column['header']} ({column['unit']})" if column["unit"] else column["header"]
+    heading = f"{column['over']}: {heading}" if column["over"] else heading
     widest = max([len(line) for cell in cells for line in cell] + [len(w) for w in heading.split()], default=1)  # fmt: skip
     return textwrap.wrap(heading, max(widest, 1), break_long_words=False) or [""]
 

@@ -15,7 +15,7 @@ from configs.experiment import FORMATS, Draw, Experiment
 from harness import carried, collect, files, provenance
 from harness.carried import Whole
 from harness.plan import Plan
-from harness.uri import place_of_store, uri
+from harness.uri import SQLITE, place_of_store, uri
 from harness.workdir import Workdir
 from reports.evidence import Evidence
 
@@ -208,10 +208,11 @@ def is_current(
 
 def is_gathered(name: str, workdir: Workdir) -> bool:
     """Whether what is drawn is in MLflow, as far as this folder knows."""
-    local = uri(workdir).startswith("sqlite:")
+    place = uri(workdir)
     try:
         mark = json.loads(_mark(workdir, name).read_bytes())
-        return bool(mark == _gathered(workdir, name)) and (not local or workdir.database.exists())
+        is_there = not place.startswith(SQLITE) or Path(place.removeprefix(SQLITE)).exists()
+        return bool(mark == _gathered(workdir, name)) and is_there
     except (OSError, ValueError):
         return False
 

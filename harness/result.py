@@ -130,7 +130,7 @@ def read(workdir: Workdir, cell: Cell, *, verify: bool = False) -> Result | None
     Args:
         workdir: the work folder.
         cell: the cell.
-        verify: read every file of the attempt and check its sha256, not its size alone.
+        verify: read every file of the attempt and check its sha256; else of files that are younger than the result alone.
 
     Raises:
         DamagedResult: when there is one that cannot be believed.
@@ -142,7 +142,7 @@ def read_key(workdir: Workdir, key: str, *, verify: bool = False) -> Result | No
     """As `read`, of a cell of which no more than its key is known."""
     path = workdir.accepted(key)
     try:
-        content = path.read_bytes()
+        content, sealed_ns = path.read_bytes(), path.stat().st_mtime_ns
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -158,16 +158,19 @@ def read_key(workdir: Workdir, key: str, *, verify: bool = False) -> Result | No
     result = Result(body, path.parent)
     for name, listed in body["files"].items():
         try:
-            size = (result.folder / name).stat().st_size
+            told = (result.folder / name).stat()
         except OSError:
             raise DamagedResult(
                 f"{result.folder / name}, which belongs to {path}, is missing"
             ) from None
-        if size != listed["bytes"]:
+        if told.st_size != listed["bytes"]:
             raise DamagedResult(
-                f"{result.folder / name} has {size} bytes instead of {listed['bytes']}"
+                f"{result.folder / name} has {told.st_size} bytes instead of {listed['bytes']}"
             )
-        if verify and files.sha256_of(result.folder / name) != listed["sha256"]:
+        # Files are written before the result that names them: a younger one was touched, or copied.
+        if (verify or told.st_mtime_ns > sealed_ns) and files.sha256_of(
+            result.folder / name
+        ) != listed["sha256"]:
             raise DamagedResult(f"{result.folder / name} was altered since it was written")
     return result
 

@@ -114,8 +114,14 @@ def collect(
             made = plan.make(experiment, place)
             for reason in made.damaged.values():
                 say(f"{reason}: treated as missing")
+            from harness import publish
             from harness.gather import GatheringFailed, gather
 
+            # What lies there may be drawn from other results, or with other knobs.
+            if not publish.is_current(source.name, experiment, made, place, settings):
+                drawn = publish.draw(source.name, experiment, made, place, settings)
+                for problem in drawn.problems.values():
+                    say(f"harness: {problem}")
             try:
                 number = gather(source.name, experiment, made, place, settings, to)
             except GatheringFailed as error:

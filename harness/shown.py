@@ -84,7 +84,7 @@ def lines_of(evidence: Evidence, part: str = "") -> list[Line]:
                     colour=look(methods.index(method)).colour,
                     points=drawn,
                     words=f"{against}mean: over the resampled training subsets; lower, upper: mean less and plus one sd "
-                    f"(ddof = 1); in percent. The runs behind it: params.method = \"{method}\" and tags.role = 'cell'.",
+                    f"(ddof = 1); in percent. The runs behind it: params.method = \"{method}\" and tags.role = 'cell'",
                 )
             )
     return found

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from mlflow.entities import (
@@ -60,6 +61,12 @@ class _Known(NamedTuple):
     layout: str
     """How it was written; empty if it is not whole."""
     encoder: str = ""
+    values: Mapping[str, float] = MappingProxyType({})
+    """Newest values of its metrics."""
+
+    def states(self, found: Result) -> bool:
+        """Whether its scores are those of a result; they are not after somebody has edited them."""
+        return all(self.values.get(score["metric"]) == score["value"] for score in found.scores)
 
 
 class Store:
@@ -113,6 +120,7 @@ class Store:
                     run_tags.get(PARENT, ""),
                     run_tags.get(COMPLETE, ""),
                     run_tags.get(ENCODER, ""),
+                    run.data.metrics,
                 )
                 self._runs[run_tags[CELL], run_tags.get(ATTEMPT, "")] = known
 
@@ -154,10 +162,12 @@ class Store:
         return str(self._parent.info.run_id)
 
     def put(self, cell: Cell, found: Result, parent: str) -> None:
-        """Write one accepted result, unless it is there; other attempts at the cell are removed."""
+        """Write one accepted result, unless it is there; other attempts at the cell, and what somebody edited, are removed."""
         for (key, attempt), other in list(self._runs.items()):
-            is_old = other.layout not in ("", LAYOUT)
-            if key == cell.key and (attempt != found.attempt or is_old):
+            if key != cell.key:
+                continue
+            is_whole = other.layout == LAYOUT and other.states(found)
+            if attempt != found.attempt or (other.layout and not is_whole):
                 self._delete(other)
                 del self._runs[key, attempt]
         known = self._runs.get((cell.key, found.attempt))
@@ -205,7 +215,8 @@ class Store:
         self._client.set_terminated(run_id, status="FINISHED", end_time=end)
         # What says that the run is whole goes with the last call.
         self._log(run_id, metrics, facts.params(cell, found), {COMPLETE: LAYOUT})
-        self._runs[cell.key, found.attempt] = _Known(run_id, parent, LAYOUT)
+        written = {score["metric"]: score["value"] for score in found.scores}
+        self._runs[cell.key, found.attempt] = _Known(run_id, parent, LAYOUT, values=written)
 
     def put_encoder(self, cell: Cell, found: Result) -> None:
         """Keep the encoder of a pretraining run that is in the store as an MLflow model; once, or the reason why it cannot be."""
@@ -225,7 +236,8 @@ class Store:
 
     def _adopt(self, key: str, attempt: str, parent: str) -> None:
         known = self._runs[key, attempt]
-        self._client.set_tag(known.id, PARENT, parent)
+        tags = [RunTag(PARENT, parent), RunTag(ROLE, "cell")]
+        self._client.log_batch(known.id, tags=tags)
         self._runs[key, attempt] = known._replace(parent=parent)
 
     def close_parent(
@@ -290,10 +302,12 @@ class Store:
             tags = {ROLE: "curve", FOLDER: self._folder, FOLDER_NAME: self._folder_name}
             tags["method"] = line.method
             tags |= {COLOUR: line.colour} | ({"part": line.part} if line.part else {})
+            shared = self._title != self._name
+            whose = f" and tags.{FOLDER_NAME} = '{self._folder_name}'" if shared else ""
             made = self._client.create_run(
                 self._id,
                 start_time=begun - place,
-                tags={**tags, DESCRIPTION: line.words},
+                tags={**tags, DESCRIPTION: f"{line.words}{whose}."},
                 run_name=line.name + self._title.removeprefix(self._name),
             )
             run_id = str(made.info.run_id)
@@ -318,12 +332,16 @@ class Store:
             self._client.set_experiment_tag(self._id, DESCRIPTION, title)
 
     def forget_all_but(self, keys: Iterable[str]) -> None:
-        """Remove runs of cells that this experiment no longer has from under its parent."""
+        """Remove runs of cells that this experiment no longer has from under its parent, and from among its cells.
+
+        They stay as what they are, runs of other knobs, with another role: filters and groups do not mix them with the others.
+        """
         wanted = set(keys)
         for (key, attempt), known in list(self._runs.items()):
             if key not in wanted:
                 if known.parent:
                     self._client.delete_tag(known.id, PARENT)
+                    self._client.set_tag(known.id, ROLE, "former cell")
                 del self._runs[key, attempt]
 
     def _log(

@@ -13,6 +13,7 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from requests import RequestException
+from sqlalchemy.exc import SQLAlchemyError
 
 from configs.knobs import did_you_mean
 from harness import carried, files, result
@@ -139,7 +140,7 @@ def opened(address: str, name: str, folder: str) -> Iterator[Tracked]:
         try:
             client = MlflowClient(connected(address))
             tracked = _read(client, address, name, folder, Path(place))
-        except (MlflowException, OSError) as error:
+        except (MlflowException, SQLAlchemyError, OSError) as error:
             raise NotTracked(
                 f"MLflow at {shown(address)} could not be read ({type(error).__name__}: {first_line(error)})"
             ) from error
@@ -194,7 +195,10 @@ def _scores(told: Carried, cell: str, run: Run | None) -> tuple[dict[str, float]
     names = [score["metric"] for score in collected["scores"]]
     values = {each: run.data.metrics[each] for each in names if each in run.data.metrics}
     if carried.digest(cell, collected["run"], values) != collected["digest"]:
-        return {}, "its scores in the tracking store are not those that were collected"
+        return (
+            {},
+            "its scores in the tracking store are not those that were collected (`harness collect` writes them again)",
+        )
     return values, ""
 
 

@@ -14,6 +14,11 @@ SQLITE = "sqlite:///"
 KINDS = "http://HOST:PORT or https://HOST (a tracking server), or sqlite:///PATH (a database file)"
 
 
+ESCAPE = (
+    "write a /, # or ? of a password as %2F, %23 or %3F, or give it as MLFLOW_TRACKING_PASSWORD"
+)
+
+
 class NoAddress(ValueError):
     """A text that is no address of an MLflow store."""
 
@@ -45,6 +50,8 @@ def checked(address: str, *, exists: bool = False) -> str:
             good = bool(parts.hostname) and (parts.port is None or parts.port > 0)
         except ValueError:
             good = False
+        if _is_cut_by_password(address):
+            raise NoAddress(f"'{told}': {ESCAPE}")
         if not good:
             raise NoAddress(f"'{told}' names no host and port: write {KINDS}")
         if parts.query or parts.fragment:
@@ -81,14 +88,27 @@ def checked(address: str, *, exists: bool = False) -> str:
 
 
 def connected(address: str) -> str:
-    """The address without user and password, which MLflow is given apart: what it says and keeps then cannot show them."""
+    """The address without user and password, which MLflow is given apart: what it says and keeps then cannot show them.
+
+    Raises:
+        NoAddress: when a sign in the password ends the host's part of the address too early.
+    """
     if not address.startswith(("http://", "https://")):
         return address
+    if _is_cut_by_password(address):
+        raise NoAddress(f"'{shown(address)}': {ESCAPE}")
     parts = urlsplit(address)
     if parts.username is not None:
         os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
         os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
     return without_password(address)
+
+
+def _is_cut_by_password(address: str) -> bool:
+    """Whether an @ stands behind what ends the part of an address in which user and host are."""
+    after = address.partition("//")[2]
+    host = re.split(r"[/?#]", after, maxsplit=1)[0]
+    return "@" in after[len(host) :]
 
 
 def artifacts_beside(address: str) -> Path | None:
@@ -105,19 +125,21 @@ def place_of_store(workdir: Workdir) -> str:
 
 def shown(address: str) -> str:
     """An address as shown to people: without user, password or query."""
-    place = re.split(r"[?#]", address, maxsplit=1)[0]
-    return re.sub(r"^[^/\s]*@", "", without_password(place)).removeprefix(SQLITE)
+    place = re.split(r"[?#]", without_password(address), maxsplit=1)[0]
+    return re.sub(r"^[^/\s]*@", "", place).removeprefix(SQLITE)
 
 
 def without_password(text: str) -> str:
     """A text that may hold addresses, without the user and password in them, and without what follows a ?."""
-    text = re.sub(r"//[^/\s]*@", "//", text)
+    text = re.sub(r"//[^\s'\"]*@", "//", text)  # to the last @: a password may hold any sign
     return re.sub(r"(https?://[^\s?'\"]*)\?[^\s'\")]*", r"\1", text)
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of MLflow says in one line that may be shown."""
-    return without_password((str(error).strip().splitlines() or [""])[0])
+    """What an error of MLflow says in one line that may be shown; of a connection that failed the innermost reason."""
+    line = without_password((str(error).strip().splitlines() or [""])[0])
+    reason = re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", line)
+    return reason[1].strip() if reason else line
 
 
 def serve_ui(workdir: Workdir, host: str, port: int) -> int:

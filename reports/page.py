@@ -96,8 +96,8 @@ def page(
         typed = "\n".join(commands)
         parts += ["<h2>Next</h2>", *([f"<p>{escape(advice)}</p>"] if advice else [])]
         parts.append(f"<pre>{escape(typed)}</pre>")
-    parts.append("<h2>Notes</h2>")
-    parts += ["<ul>", *(f"<li>{escape(note)}</li>" for note in notes), "</ul>"]
+    listed = [f"<li>{escape(note)}</li>" for note in notes]
+    parts += ["<h2>Notes</h2>", "<ul>", *listed, "</ul>"] if listed else []
     parts += ["<h2>Cells</h2>", *cells.lines] if cells is not None else []
     parts += [PROVENANCE, *facts(provenance), PROVENANCE_END]
     return document(title, [MAIN, *parts, MAIN_END])

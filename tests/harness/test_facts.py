@@ -12,7 +12,7 @@ import pytest
 from configs.fig12 import fig12
 from harness import facts
 from harness.result import Result
-from harness.uri import NoAddress, checked, connected, shown, without_password
+from harness.uri import NoAddress, checked, connected, first_line, shown, without_password
 from tasks.cell import Cell
 from tests.benchmarks.many_runs import body_of
 
@@ -159,3 +159,23 @@ def test_texts_lose_passwords_and_tokens() -> None:
     text = "API request to http://me:s3@cret@there:5000/api?token=s3cret failed at 12:00"
     assert without_password(text) == "API request to http://there:5000/api failed at 12:00"
     assert shown("https://me:s3cret@there/a?token=s3cret") == "https://there/a"
+
+
+@pytest.mark.parametrize("sign", ["/", "#", "?", "@", ":"])
+def test_no_sign_in_a_password_lets_a_part_of_it_be_seen(sign: str) -> None:
+    address = f"http://joe:s3{sign}cret@127.0.0.1:9/a"
+    assert shown(address) == "http://127.0.0.1:9/a"
+    assert without_password(f"at {address} now") == "at http://127.0.0.1:9/a now"
+    if sign in "/#?":
+        for refuse in (checked, connected):
+            with pytest.raises(NoAddress, match=r"write a /, # or \? of a password as %2F") as told:
+                refuse(address)
+            assert "s3" not in str(told.value)
+
+
+def test_of_a_failed_connection_the_innermost_reason_is_told() -> None:
+    line = (
+        "API request to http://there:9/api failed with exception HTTPConnectionPool(host='there', port=9): Max retries exceeded "
+        "(Caused by NewConnectionError('<object at 0x1>: Failed to establish a new connection: [Errno 111] Connection refused'))"
+    )
+    assert first_line(OSError(line)) == "Connection refused"

@@ -156,6 +156,19 @@ def test_a_file_of_another_size_makes_a_result_unbelievable(tmp_path: Path) -> N
         result.read(workdir, CELL)
 
 
+def test_a_file_that_was_written_after_its_result_is_read_and_held_against_it(
+    tmp_path: Path,
+) -> None:
+    workdir = Workdir(tmp_path)
+    folder = sealed(workdir)
+    result.accept(folder)
+    (folder / "weights.bin").write_bytes(b"12345")  # copied, say
+    assert result.read(workdir, CELL) is not None
+    (folder / "weights.bin").write_bytes(b"12346")
+    with pytest.raises(result.DamagedResult, match="was altered since it was written"):
+        result.read(workdir, CELL)
+
+
 def state(value: float) -> dict[str, object]:
     return {"weights": torch.full((3,), value)}
 

@@ -101,6 +101,14 @@ def test_collecting_again_adds_nothing_and_lines_that_are_no_longer_drawn_go(
     copy_of_finished("collect", "fig12", *tiny(methods="single_frame"))
     assert of_role(copy_of_finished.work, "curve") == before[:1]
     copy_of_finished("collect", "fig12", *tiny(resamples=1))
+    # Cells of other knobs are no longer among those that filters by role and groups by method give.
+    wanted = {run for run, *_ in of_role(copy_of_finished.work, "cell")}
+    parents = [tags(copy_of_finished.work, run).get("mlflow.parentRunId") for run in wanted]
+    assert None not in parents
+    assert of_role(copy_of_finished.work, "former cell")
+    copy_of_finished("collect", "fig12", *tiny())
+    assert not of_role(copy_of_finished.work, "former cell")
+    copy_of_finished("collect", "fig12", *tiny(resamples=1))
     ((run, name, _), *others) = of_role(copy_of_finished.work, "curve")
     assert (name, len(others)) == (before[0][1], 2)
     assert run != before[0][0]  # points cannot be taken back: other numbers are another run

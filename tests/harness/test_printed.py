@@ -6,8 +6,8 @@ import json
 from harness.printed import lines_of, main_tables, show
 
 
-def column(header, unit="", align="right"):
-    return {"header": header, "unit": unit, "align": align}
+def column(header, unit="", align="right", over=""):
+    return {"header": header, "unit": unit, "align": align, "over": over}
 
 
 def table(columns, rows, group_by=0, **more):
@@ -32,6 +32,20 @@ def test_groups_stand_above_their_rows_and_numbers_are_aligned_to_the_right():
         "all (60)       \N{MINUS SIGN}1.0",
         "digits, b",
         "       1          7",
+    ]
+
+
+def test_a_heading_over_several_columns_stands_in_each_of_them():
+    columns = [
+        column("method", align="left"),
+        column("ours", over="pixels"),
+        column("ours", "%", over="flow"),
+    ]
+    lines = [line for line, _ in lines_of(table(columns, [["LSTM", "1.0", "2.0"]]), 80)]
+    assert lines[:3] == [
+        "                 flow:",
+        "        pixels:   ours",
+        "method     ours    (%)",
     ]
 
 

@@ -208,6 +208,17 @@ def test_an_edited_score_is_not_believed(own: str, tmp_path: Path) -> None:
     assert "99.0" not in (tmp_path / "reports" / "fig1" / "fig1.md").read_text()
 
 
+def test_collecting_again_mends_an_edited_score(own: str, parts: Path, tmp_path: Path) -> None:
+    words = ("collect", f"{TOYS}:fig1", "--workdir", str(parts), "--to", own)
+    client, ids = cells(own)
+    client.log_metric(ids[0], "video_accuracy", 99.0, step=1)
+    assert invoke(*words).exit_code == 0
+    mended, again = cells(own)
+    assert len(again) == len(ids)
+    assert ids[0] not in again
+    assert 99.0 not in [mended.get_run(each).data.metrics["video_accuracy"] for each in again]
+
+
 def test_an_altered_file_is_not_shown_and_its_cell_is_missing(
     own: str, figure: Path, tmp_path: Path
 ) -> None:
@@ -266,6 +277,7 @@ def test_nothing_that_a_server_names_is_imported(own: str, tmp_path: Path) -> No
     ("words", "said"),
     [
         (("fig1", "--from", "{own}x"), "there is no database"),
+        (("fig1", "--from", "sqlite:///README.md"), "README.md could not be read (DatabaseError"),
         (("fig2", "--from", "{own}"), "there is no experiment 'fig2'"),
         (("fig1", "--from", "{own}", "--set", "steps=3"), "leave --set out"),
         (("fig12", "--folder", "a"), "--folder is for --from URI"),
