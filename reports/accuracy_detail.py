@@ -117,8 +117,8 @@ def _or_lacking(value: float | None, *, whole: bool) -> str:
 def comparisons(
     lines: Sequence[Line], layout: Layout, evidence: Evidence
 ) -> list[tuple[str, Table]]:
-    """Every line against its baseline: difference, interval, test, p; nothing where no line has one."""
-    compared = [line for line in lines if line.against is not None]
+    """Every line against what it is compared with: difference, interval, test, p; nothing where no line has one."""
+    compared = [line for line in lines if line.comparisons]
     if not compared:
         return []
     columns = (
@@ -130,9 +130,7 @@ def comparisons(
         *(Column(header="p", align="right"), Column(header="p, Holm", align="right")),
     )
     rows, rests = [], []
-    for line in compared:
-        against = line.against
-        assert against is not None
+    for line, against in [(each, other) for each in compared for other in each.comparisons]:
         found = against.comparison
         where = dataset_words(line.dataset)
         if layout.by_stream:

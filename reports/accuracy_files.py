@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from reports.accuracy_layouts import Layout
-from reports.accuracy_lines import METRIC, SMALLER, Line
+from reports.accuracy_lines import METRIC, SMALLER, Against, Line
 from reports.evidence import Evidence
 from reports.join import every_score
 
@@ -16,15 +16,16 @@ def frame(lines: Sequence[Line]) -> pd.DataFrame:
 
     Returns:
         As `Line`, with a column `split_K` for the number of each split K; `minus_published` and `difference` (to
-        `baseline_method` on `baseline_stream`) in percentage points.
+        `baseline_method` on `baseline_stream`) in percentage points. Where a line has a second comparison, its numbers are
+        in columns that begin with "also_".
     """
     splits = sorted({split for line in lines for split in line.by_split})
-    return pd.DataFrame.from_records([_record(line, splits) for line in lines])
+    twice = any(line.also is not None for line in lines)
+    return pd.DataFrame.from_records([_record(line, splits, twice=twice) for line in lines])
 
 
-def _record(line: Line, splits: Sequence[int]) -> dict[str, object]:
-    against = line.against
-    found = None if against is None else against.comparison
+def _record(line: Line, splits: Sequence[int], *, twice: bool) -> dict[str, object]:
+    also = {f"also_{name}": value for name, value in _compared(line.also).items()} if twice else {}
     return {
         "dataset": line.dataset,
         "stream": line.stream,
@@ -46,6 +47,16 @@ def _record(line: Line, splits: Sequence[int]) -> dict[str, object]:
         "published": math.nan if line.published is None else line.published.value,
         "published_in": "" if line.published is None else line.published.source,
         "minus_published": line.minus_published,
+        **_compared(line.against),
+        **also,
+        "cells": " ".join(line.cells),
+        "runs": " ".join(line.runs),
+    }
+
+
+def _compared(against: Against | None) -> dict[str, object]:
+    found = None if against is None else against.comparison
+    return {
         "baseline_method": "" if against is None else against.method,
         "baseline_stream": "" if against is None else against.stream,
         "difference": math.nan if found is None else found.difference,
@@ -55,8 +66,6 @@ def _record(line: Line, splits: Sequence[int]) -> dict[str, object]:
         "test": "" if found is None else found.test,
         "p": math.nan if found is None else found.p,
         "p_holm": math.nan if against is None else against.p_holm,
-        "cells": " ".join(line.cells),
-        "runs": " ".join(line.runs),
     }
 
 

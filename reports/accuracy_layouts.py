@@ -18,6 +18,8 @@ from reports.published import (
 
 _SETS = {"rgb": "rgb", "pixels": "rgb", "flow1": "flow", "flow10": "flow", "rgb+flow": "rgb+flow"}
 """Stream to the set of Table 4 that it stands in, in the order of all tables."""
+_RGB, _FLOW = ("rgb", "pixels"), ("flow10", "flow1")
+"""Streams that may be a fusion's two: it takes stacks of ten fields where there are some."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +35,7 @@ class Layout:
     baselines: Mapping[str, str]
     """Label of a method to that of the one it is compared with, on the same stream and with the same labels."""
     by_stream: bool = False
-    """Rows are streams in the three sets of Table 4, beside other systems, and are compared with the same method on RGB."""
+    """Rows are streams in the three sets of Table 4, beside other systems, and are compared with the same method on RGB; RGB + flow also with it on flow."""
 
     def order(self, methods: Iterable[str]) -> list[str]:
         """The methods in the order of rows, each once."""
@@ -46,12 +48,13 @@ class Layout:
         """What a method's row is called."""
         return self.names.get(method, method)
 
-    def baseline(self, method: str, stream: str) -> tuple[str, tuple[str, ...]] | None:
-        """What a method on a stream is compared with: a method, and the streams it may stand on; None for nothing."""
+    def compared(self, method: str, stream: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What a method on a stream is compared with, at most two: each a method, and the streams it may stand on, the first first."""
         if self.by_stream:
-            return None if stream_set(stream) == "rgb" else (method, ("rgb", "pixels"))
+            wanted = {"rgb": (), "rgb+flow": (_RGB, _FLOW)}.get(stream_set(stream), (_RGB,))
+            return tuple((method, streams) for streams in wanted)
         other = self.baselines.get(method)
-        return None if other is None else (other, (stream,))
+        return () if other is None else ((other, (stream,)),)
 
     def published(self, dataset: str, method: str, shots: str, stream: str) -> Published | None:
         """The number that the paper prints at this place; None where it prints none."""

@@ -2,7 +2,7 @@
 
 One line per (dataset, stream, labelled videos, method). What a spread is over depends on what was repeated:
 
-- *resamples* of a labelled subset, where there are several: each averaged over its splits first. Interval and test are
+- *resamples* of a labelled subset that is less than its pool, where there are several: each averaged over its splits first. Interval and test are
   t, corrected for what subsets of one pool share (`reports.statistics`).
 - else *splits*, or *seeds* of the one split. Intervals and tests are over test videos, from the stored predictions.
 
@@ -100,6 +100,13 @@ class Line:
     read: tuple[tuple[int, int, Answer], ...]
     """Split, resample and answers of each run that they were read of."""
     against: Against | None = None
+    also: Against | None = None
+    """The second of two comparisons: of a fusion, which has two streams to be compared with."""
+
+    @property
+    def comparisons(self) -> tuple[Against, ...]:
+        """All that it is compared with."""
+        return tuple(each for each in (self.against, self.also) if each is not None)
 
     @property
     def complete(self) -> bool:
@@ -179,12 +186,15 @@ def _line(mine: pd.DataFrame, layout: Layout, evidence: Evidence) -> Line:
         return values_RS
 
     values_RS = laid("value")
-    over = _over(place["shots"], *values_RS.shape)
+    labels = mine.drop_duplicates("split")
+    share = float((labels["labels_per_class"] / labels["pool_per_class"]).mean(skipna=False))
+    over = _over(place["shots"], share, *values_RS.shape)
     units = _units(values_RS, over)
     n = int(np.isfinite(units).sum())
     whole = n == len(units)
-    labels = mine.drop_duplicates("split")
-    overlap = _overlap(labels, len(splits)) if over == "resamples" else 0.0
+    overlap = 0.0
+    if over == "resamples" and not math.isnan(share):
+        overlap = overlap_over_splits(share, len(splits))
     smaller = next((name for name in SMALLER if mine[name].notna().any()), "")
     single: list[tuple[int, int, Answer | None]] = []
     if over != "resamples":
@@ -201,11 +211,10 @@ def _line(mine: pd.DataFrame, layout: Layout, evidence: Evidence) -> Line:
     reduced = _reduced(units, overlap) if whole else None
     interval, low, high = "", math.nan, math.nan
     if reduced is not None and over == "resamples":
-        low, high = reduced.low, reduced.high
-        interval = ("corrected t" if overlap else "t") if math.isfinite(low) else ""
+        low, high, interval = reduced.low, reduced.high, reduced.interval
     elif whole and answers is not None:
         videos = mean_over_videos(answers.right, answers.lists)
-        low, high, interval = videos.low, videos.high, "bootstrap over videos"
+        low, high, interval = videos.low, videos.high, videos.interval
     return Line(
         dataset=place["dataset"],
         stream=place["stream"],
@@ -250,8 +259,9 @@ def _check_scores(answers: Answers | None, values_RS: np.ndarray, whose: str) ->
             )
 
 
-def _over(shots: str, num_resamples: int, num_splits: int) -> Over:
-    if shots != "all" and num_resamples > 1:
+def _over(shots: str, share: float, num_resamples: int, num_splits: int) -> Over:
+    # All of a pool is one subset, however often it is drawn: only seeds differ. A share of nan is not known.
+    if shots != "all" and num_resamples > 1 and not share >= 1:
         return "resamples"
     if num_splits > 1:
         return "splits"
@@ -269,36 +279,27 @@ def _reduced(units: np.ndarray, overlap: float) -> Mean:
     return mean_interval(units.tolist(), overlap=overlap)
 
 
-def _overlap(labels: pd.DataFrame, num_splits: int) -> float:
-    """Overlap of resamples that are means over splits; 0 where no pool is known, or it is taken whole."""
-    share = float((labels["labels_per_class"] / labels["pool_per_class"]).mean(skipna=False))
-    return overlap_over_splits(share, num_splits) if share < 1 else 0.0  # nan: not known
-
-
 def _compared(line: Line, lines: Sequence[Line], layout: Layout) -> Line:
-    """The line with what it is compared with, if there is such a line."""
-    wanted = layout.baseline(line.method, line.stream)
-    if wanted is None:
-        return line
-    method, streams = wanted
-    other = next(
-        (
-            each
-            for each in lines
-            if (each.dataset, each.shots, each.method) == (line.dataset, line.shots, method)
-            and each.stream in streams
-        ),
-        None,
-    )
-    if other is None:
-        return line
-    against = Against(
-        method=method,
-        stream=other.stream,
-        comparison=_comparison(line, other),
-        cells=other.cells,
-    )
-    return replace(line, against=against)
+    """The line with what it is compared with, as far as there are such lines."""
+    at = {
+        (each.method, each.stream): each
+        for each in lines
+        if (each.dataset, each.shots) == (line.dataset, line.shots)
+    }
+    found = []
+    for method, streams in layout.compared(line.method, line.stream):
+        other = next((at[method, each] for each in streams if (method, each) in at), None)
+        if other is not None:
+            found.append(
+                Against(
+                    method=method,
+                    stream=other.stream,
+                    comparison=_comparison(line, other),
+                    cells=other.cells,
+                )
+            )
+    against, also = [*found, None, None][:2]
+    return replace(line, against=against, also=also)
 
 
 def _comparison(line: Line, other: Line) -> Comparison | None:
@@ -322,7 +323,14 @@ def _comparison(line: Line, other: Line) -> Comparison | None:
         raise ValueError(
             f"{line.whose} and {other.method} on {other.stream}, which it is compared with, answered different test videos"
         )
-    return over_videos(other.answers.right, line.answers.right, line.answers.lists)
+    found = over_videos(other.answers.right, line.answers.right, line.answers.lists)
+    scored = line.mean - other.mean
+    if abs(found.difference - scored) > TOLERANCE:
+        raise ValueError(
+            f"{line.whose} minus {other.method} on {other.stream} is {scored:.4f} points by the scores and {found.difference:.4f} "
+            "by the stored predictions; one of the two was altered, so run these cells again"
+        )
+    return found
 
 
 def _of(line: Line, resample: int) -> float:
@@ -331,13 +339,17 @@ def _of(line: Line, resample: int) -> float:
 
 def _adjusted(lines: list[Line]) -> list[Line]:
     """The same with every p adjusted over all of them (Holm)."""
-    p_values = [
-        math.nan
-        if line.against is None or line.against.comparison is None
-        else line.against.comparison.p
-        for line in lines
-    ]
-    return [
-        line if line.against is None else replace(line, against=replace(line.against, p_holm=p))
-        for line, p in zip(lines, holm(p_values), strict=True)
-    ]
+    adjusted = iter(
+        holm(
+            [
+                math.nan if each.comparison is None else each.comparison.p
+                for line in lines
+                for each in line.comparisons
+            ]
+        )
+    )
+
+    def told(against: Against | None) -> Against | None:
+        return None if against is None else replace(against, p_holm=next(adjusted))
+
+    return [replace(line, against=told(line.against), also=told(line.also)) for line in lines]

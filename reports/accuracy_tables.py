@@ -61,14 +61,14 @@ def draw(evidence: Evidence, formats: Collection[str], layout: Layout) -> dict[s
         "_confusion.csv": lambda: unrounded(accuracy_classes.confusions(evidence, lines)),
         **accuracy_classes.pictures(evidence, lines, layout),
     }
+    hollow = " and the published numbers as hollow marks" if places.published else ""
     report = Report(
         lead=_lead(evidence, lines, done),
         sections=tuple(sections),
         lines=frame(lines),
         missing=lost,
         figure=lambda: accuracy_dots(places, evidence.chance),
-        figure_alt="Video accuracy of every method, with 95 % intervals and the published numbers as hollow marks; the tables have "
-        "the numbers.",
+        figure_alt=f"Video accuracy of every method, with 95 % intervals{hollow}; the tables have the numbers.",
         more=more,
     )
     return compose(evidence, report, formats)

@@ -127,8 +127,8 @@ def _notes(found: Compared) -> tuple[str, ...]:
         )
     if tests - {"corrected t", "t", ""}:
         notes.append(
-            "Elsewhere they are over test videos: a paired bootstrap, and McNemar's exact test, or (“randomised”) one that flips "
-            "the signs of videos' differences, where a video has several answers: they speak of other test videos for the same trained models."
+            "Elsewhere they are over test videos: a paired bootstrap, and McNemar's exact test on one test list with one run of each, "
+            "else (“randomised”) one that flips the signs of videos' differences: they speak of other test videos for the same trained models."
         )
     if lines["answers"].notna().any():
         notes.append(f"+ / {MINUS}: answers of all pairs that became right, and that became wrong.")

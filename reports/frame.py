@@ -241,7 +241,7 @@ def _interval(
         answered = _over_test_videos(evidence, cells)
         if answered is not None:
             over, found = TEST_VIDEOS, answered
-    if math.isnan(found.low):
+    if math.isnan(found.p):
         return told
     return told | {
         "ci_low": found.low,

@@ -6,8 +6,8 @@ Two questions are kept apart, as their answers rest on different samples:
   on one list: `mean_interval` and `paired_t`. Subsets of one pool overlap, so their results are alike, and the plain t
   interval is too narrow; both take the overlap and widen it (`widening`, `overlap_over_splits`).
 - *Would other test videos say the same?* Two methods that answered the same videos: `over_videos`, an exact McNemar test
-  where each video has one answer of each, a randomisation test over videos where it has several, and a paired bootstrap
-  interval either way.
+  on one test list with one run of each, else a randomisation test over videos, and a paired bootstrap interval either way.
+  One method alone: `mean_over_videos`.
 
 What neither covers, and how a report says which one it shows: docs/statistics.md.
 
@@ -41,6 +41,8 @@ class Mean:
     n: int
     low: float
     high: float
+    interval: str
+    """What the interval is from, as a table says it; empty where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,12 +130,13 @@ def mean_interval(values: Sequence[float], *, overlap: float = 0.0) -> Mean:
     checked = _checked(values)
     n, mean = len(checked), float(checked.mean())
     if n < 2:
-        return Mean(mean=mean, sd=math.nan, n=n, low=math.nan, high=math.nan)
+        return Mean(mean=mean, sd=math.nan, n=n, low=math.nan, high=math.nan, interval="")
     sd = float(checked.std(ddof=1))
     if sd <= NO_SPREAD * max(1.0, float(np.abs(checked).max())):
-        return Mean(mean=mean, sd=0.0, n=n, low=math.nan, high=math.nan)
+        return Mean(mean=mean, sd=0.0, n=n, low=math.nan, high=math.nan, interval="")
     half = _quantile(n) * sd * math.sqrt(widening(overlap, n))
-    return Mean(mean=mean, sd=sd, n=n, low=mean - half, high=mean + half)
+    name = "corrected t" if overlap else "t"
+    return Mean(mean=mean, sd=sd, n=n, low=mean - half, high=mean + half, interval=name)
 
 
 def paired_t(differences: Sequence[float], *, overlap: float = 0.0) -> Comparison:
@@ -154,14 +157,13 @@ def paired_t(differences: Sequence[float], *, overlap: float = 0.0) -> Compariso
     if found.n > 1 and found.sd > 0:
         t = found.mean / (found.sd * math.sqrt(widening(overlap, found.n)))
         p = float(2 * stats.t.sf(abs(t), found.n - 1))
-    name = "corrected t" if overlap else "t"
     return Comparison(
         difference=found.mean,
         low=found.low,
         high=found.high,
         p=p,
         n=found.n,
-        test=name if math.isfinite(p) else "",
+        test=found.interval,
     )
 
 
@@ -181,7 +183,8 @@ def over_videos(
         lists: for each test list, the ids of its videos, in the order of the answers.
 
     Returns:
-        The comparison with a 95 % percentile bootstrap interval over videos. p is of the exact McNemar test (binomial, two-sided)
+        The comparison with a 95 % percentile bootstrap interval over videos; without one where all videos differ by the same,
+        as every draw of them says the same. p is of the exact McNemar test (binomial, two-sided)
         where there is one list and every video has one answer of each method, and else of a randomisation test that flips
         the sign of videos' differences, exact where few differ. Draws are seeded: the same answers give the same numbers,
         in whatever order, and with both methods swapped their negatives.
@@ -219,7 +222,9 @@ def over_videos(
     difference = float(share_V.mean())
     # Equal parts are made equal to the last digit, so that they are counted as one kind of video.
     share_V, weight_V = np.round(share_V, 12) + 0.0, np.round(weight_V, 12)
-    low, high = _bootstrap(share_V, weight_V)
+    low, high = math.nan, math.nan
+    if np.ptp(share_V / weight_V) > NO_SPREAD:
+        low, high = _bootstrap(share_V, weight_V)
     if one_answer:
         better, worse = int((share_V > 0).sum()), int((share_V < 0).sum())
         p = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
@@ -243,15 +248,30 @@ def mean_over_videos(right: Sequence[Sequence[float]], lists: Sequence[Sequence[
         lists: for each test list, the ids of its videos, in the order of the answers.
 
     Returns:
-        The mean with a 95 % percentile bootstrap interval over videos, those of several lists drawn as one; n is their
-        number, and sd nan: no spread over resamples is meant here.
+        The mean with a 95 % interval over videos; n is their number, and sd nan: no spread over resamples is meant here.
+        Of one list with one answer each it is Wilson's (1927) for a share, which holds near 0 and 100 %, and at them; else a
+        percentile bootstrap, videos of several lists drawn as one, and none where all answers are the same.
 
     Raises:
         ValueError: as `over_videos`.
     """
     # Against a method that is never right: the same mean, the same videos drawn.
     found = over_videos([[0.0] * len(each) for each in right], right, lists)
-    return Mean(mean=found.difference, sd=math.nan, n=found.n, low=found.low, high=found.high)
+    low, high, name = found.low, found.high, "bootstrap over videos"
+    if found.test == "McNemar":  # one list, one answer each
+        count = round(sum(right[0]))
+        wilson = stats.binomtest(count, found.n).proportion_ci(CONFIDENCE, method="wilson")
+        # At 0 and 100 % the mean is an end, but for rounding.
+        low = min(100 * float(wilson.low), found.difference)
+        high, name = max(100 * float(wilson.high), found.difference), "Wilson over videos"
+    return Mean(
+        mean=found.difference,
+        sd=math.nan,
+        n=found.n,
+        low=low,
+        high=high,
+        interval="" if math.isnan(low) else name,
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

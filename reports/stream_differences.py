@@ -1,4 +1,4 @@
-"""Differences beside the lines of the report of streams: pretraining on each stream, and what flow adds to RGB.
+"""Differences beside the lines of the report of streams: pretraining on each stream, and what both streams add to either.
 
 All are over test videos, from what the runs predicted: splits are too few, and their training lists too much alike, to
 compare over them (docs/statistics.md).
@@ -9,6 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import pandas as pd
 
+from reports.accuracy_layouts import stream_set
 from reports.evidence import Evidence
 from reports.fewshot_tables import tests_in_words
 from reports.join import join
@@ -25,7 +26,7 @@ DIFFERENCES = (
 
 
 def stream_differences(evidence: Evidence) -> pd.DataFrame:
-    """One line per comparison: pretrained minus not on each stream, then both streams minus RGB for each method.
+    """One line per comparison: pretrained minus not on each stream, then both streams minus RGB, and minus flow, for each method.
 
     Returns:
         The columns of `DIFFERENCES`, in percentage points of video accuracy, mean over splits. Where a split has several
@@ -66,10 +67,12 @@ def _comparisons(lines: Sequence[tuple[str, str]]) -> list[tuple[tuple[str, str]
         for base, other in lines
         if stream == other and method.startswith(f"{base} + ")
     ]
+    # Against either stream: a fusion that gains on RGB may lose to flow alone.
     fused = [
-        ((method, stream), (method, "rgb"))
+        ((method, stream), (method, other))
         for method, stream in lines
-        if stream == "rgb+flow" and (method, "rgb") in lines
+        for same, other in lines
+        if stream == "rgb+flow" and same == method and stream_set(other) in ("rgb", "flow")
     ]
     return [*pretrained, *fused]
 

@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 from reports.accuracy_files import frame
 from reports.accuracy_layouts import TABLE1, TABLE3, TABLE4
 from reports.accuracy_lines import Line, measured
 from reports.evidence import Evidence
 from reports.published import BASELINE, PRETRAINED, SINGLE_FRAME
-from reports.statistics import mean_over_videos
+from reports.statistics import mean_over_videos, over_videos
 from tests.reports.answered import Answered
 
 METHODS = (SINGLE_FRAME, BASELINE, PRETRAINED)
@@ -119,19 +120,51 @@ def test_lines_with_all_labels_are_over_splits_and_their_intervals_over_videos(
 
 
 def test_comparisons_with_all_labels_are_over_videos(answered: Answered) -> None:
-    answered.grid("ucf101", ("rgb",), METHODS, splits=(2,))
+    answered.grid("ucf101", ("rgb",), METHODS, splits=(1,))
     evidence = answered.evidence()
     line = one(measured(evidence, TABLE1), PRETRAINED)
     assert line.against is not None
     found = line.against.comparison
     assert found is not None
-    first, second = (right(evidence, f"ucf101/rgb/{each}/all/2/0") for each in METHODS[1:])
+    first, second = (right(evidence, f"ucf101/rgb/{each}/all/1/0") for each in METHODS[1:])
     better, worse = int((second & ~first).sum()), int((first & ~second).sum())
+    assert better != worse  # else no sign could be seen
     assert found.test == "McNemar"
     assert found.p == pytest.approx(stats.binomtest(better, better + worse).pvalue)
     assert found.difference == pytest.approx(100 * (better - worse) / 40)
     assert (line.over, line.n) == ("", 1)
     assert math.isnan(line.sd)
+    assert line.interval == "Wilson over videos"
+    share = proportion_confint(int(second.sum()), 40, method="wilson")
+    assert (line.low / 100, line.high / 100) == pytest.approx(share)
+
+
+def test_a_difference_that_is_not_that_of_the_means_is_refused(
+    answered: Answered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered.grid("ucf101", ("rgb",), METHODS, splits=(1,))
+    monkeypatch.setattr(
+        "reports.accuracy_lines.over_videos",
+        lambda first, second, lists: over_videos(second, first, lists),
+    )
+    with pytest.raises(ValueError, match=r"points by the scores and .* by the stored predictions"):
+        measured(answered.evidence(), TABLE1)
+
+
+@pytest.mark.parametrize(("splits", "over"), [((1,), "seeds"), ((1, 2), "splits")])
+def test_a_small_column_that_takes_the_whole_pool_is_over_videos(
+    splits: tuple[int, ...], over: str, answered: Answered
+) -> None:
+    for method, skill in ((BASELINE, 0.5), (PRETRAINED, 0.8)):
+        for split in splits:
+            for seed in range(3):
+                answered.add("ucf101", "rgb", method, "20", split=split, resample=seed, skill=skill)
+    line = one(measured(answered.evidence(), TABLE3), PRETRAINED, shots="20")  # the pool is 20
+    assert (line.over, line.interval) == (over, "bootstrap over videos")
+    assert line.mean == pytest.approx(scores(answered, PRETRAINED, "20").to_numpy().mean())
+    assert line.against is not None
+    assert line.against.comparison is not None
+    assert line.against.comparison.test == "randomisation over videos"
 
 
 def test_several_seeds_of_one_split_share_their_answers(answered: Answered) -> None:
@@ -160,6 +193,19 @@ def test_top_5_is_from_the_predictions(answered: Answered) -> None:
         p = mine.drop(columns=["block", "start", "label"]).mean().to_numpy()
         found.append(int(mine["label"].iloc[0]) in np.argsort(p)[-5:])
     assert line.first == pytest.approx(100 * np.mean(found))
+
+
+def test_top_5_of_several_splits_is_the_mean_of_each_split_s(answered: Answered) -> None:
+    apart = []
+    for split, skill in ((1, 0.2), (2, 0.5), (3, 0.9)):
+        answered.add("ucf101", "rgb", BASELINE, split=split, skill=skill)
+        single = Answered(folder=answered.folder / f"only{split}")
+        single.add("ucf101", "rgb", BASELINE, split=split, skill=skill)
+        apart.append(one(measured(single.evidence(), TABLE1), BASELINE).first)
+    assert len(set(apart)) == 3
+    assert one(measured(answered.evidence(), TABLE1), BASELINE).first == pytest.approx(
+        np.mean(apart)
+    )
 
 
 def test_five_classes_have_no_top_5(tmp_path: Path) -> None:
@@ -255,6 +301,29 @@ def test_what_each_line_is_compared_with(answered: Answered) -> None:
     streams.grid("digits", ("pixels", "flow1", "rgb+flow"), (COMPOSITE,), splits=(1,))
     lines = measured(streams.evidence(), TABLE4)
     assert [line.against and line.against.stream for line in lines] == [None, "pixels", "pixels"]
+    assert [line.also and line.also.stream for line in lines] == [None, None, "flow1"]
+
+
+def test_a_fusion_is_compared_with_both_of_its_streams(answered: Answered) -> None:
+    for stream, skill in (("rgb", 0.3), ("flow1", 0.5), ("flow10", 0.9), ("rgb+flow", 0.6)):
+        answered.add("ucf101", stream, COMPOSITE, skill=skill)
+    lines = measured(answered.evidence(), TABLE4)
+    fused = one(lines, COMPOSITE, "rgb+flow")
+    assert [each.stream for each in fused.comparisons] == ["rgb", "flow10"]
+    gain, loss = [each.comparison for each in fused.comparisons]
+    assert gain is not None
+    assert loss is not None
+    assert gain.difference == pytest.approx(fused.mean - one(lines, COMPOSITE, "rgb").mean)
+    assert loss.difference == pytest.approx(fused.mean - one(lines, COMPOSITE, "flow10").mean)
+    assert loss.difference < 0 < gain.difference
+    told = [each for line in lines for each in line.comparisons]
+    p_values = [each.comparison.p for each in told if each.comparison is not None]
+    assert len(p_values) == 4  # each flow minus RGB, both minus either
+    adjusted = multipletests(p_values, method="holm")[1]
+    assert [each.p_holm for each in told] == pytest.approx(list(adjusted))
+    row = frame(lines).set_index("stream").loc["rgb+flow"]
+    assert (row["baseline_stream"], row["also_baseline_stream"]) == ("rgb", "flow10")
+    assert (row["also_difference"], row["also_p"]) == (loss.difference, loss.p)
 
 
 def test_methods_are_in_the_paper_s_order_whatever_the_cells_are(answered: Answered) -> None:
@@ -316,7 +385,9 @@ def test_the_frame_has_every_number_and_its_cells(answered: Answered) -> None:
 
 def test_a_mean_over_videos_of_one_list_has_the_quantiles_of_a_binomial() -> None:
     answers = [1.0] * 70 + [0.0] * 30
-    found = mean_over_videos([answers], [[str(each) for each in range(100)]])
+    same = [str(each) for each in range(100)]
+    found = mean_over_videos([answers, answers], [same, same])  # drawn as one
+    assert found.interval == "bootstrap over videos"
     assert (found.mean, found.n) == (pytest.approx(70), 100)
     assert math.isnan(found.sd)
     expected = stats.binom.ppf([0.025, 0.975], 100, 0.7)

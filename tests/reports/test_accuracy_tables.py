@@ -139,8 +139,70 @@ def test_table_4_on_other_data_has_the_published_systems_and_no_difference(
     ]
     assert len(table) == 12
     assert "no numbers on digits" in text
-    assert "Ours on flow is of single fields" in text
+    assert "Ours on flow of digits is of single fields." in text
+    assert "77.7 %" not in text
     assert "pixels themselves" in text
+    page = text_of(evidence, TABLE4, "html")
+    assert "hollow marks" not in page  # the figure has none
+    assert "with 95 % intervals; the tables" in page
+
+
+def test_single_fields_are_said_of_the_datasets_that_have_them(answered: Answered) -> None:
+    answered.grid("ucf101", ("rgb", "flow10"), (COMPOSITE,))
+    answered.grid("hmdb51", ("rgb", "flow1"), (COMPOSITE,))
+    text = text_of(answered.evidence(), TABLE4)
+    assert "Ours on flow of HMDB-51 is of single fields." in text
+    assert "77.7 %" not in text
+    both = Answered(folder=answered.folder / "both")
+    both.grid("ucf101", ("rgb", "flow1"), (COMPOSITE,))
+    text = text_of(both.evidence(), TABLE4)
+    assert "Ours on flow of UCF-101 is of single fields; the paper's 77.7 %" in text
+    assert "hollow marks" in text_of(both.evidence(), TABLE4, "html")
+    both.grid("ucf101", ("flow10",), (COMPOSITE,))  # each has a row that says which it is
+    assert "is of single fields" not in text_of(both.evidence(), TABLE4)
+
+
+def test_the_fusion_minus_either_stream_has_a_row(answered: Answered) -> None:
+    differences = markdown_tables(text_of(table4(answered), TABLE4))[-1]
+    fused = f"{COMPOSITE}, RGB + flow"
+    rows = differences[differences[differences.columns[1]] == fused]
+    assert rows["minus"].tolist() == ["RGB", "flow, 10 fields"]
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [((1,), "Ours is on split 1; "), ((1, 3), "Ours is on splits 1 and 3; "), ((1, 2, 3), None)],
+)
+def test_fewer_splits_than_the_paper_s_are_said(
+    splits: tuple[int, ...], said: str | None, answered: Answered
+) -> None:
+    answered.grid("ucf101", ("rgb",), METHODS, splits=splits)
+    text = text_of(answered.evidence(), TABLE1)
+    assert ("Ours is on split" in text) == (said is not None)
+    if said is not None:
+        assert f"{said}the paper's is a mean over three splits." in text
+
+
+def test_some_numbers_on_fewer_splits_than_the_paper_s_are_said_as_some(answered: Answered) -> None:
+    answered.grid("ucf101", ("rgb",), METHODS)
+    answered.grid("ucf101", ("flow1",), METHODS, splits=(1, 2))
+    text = text_of(answered.evidence(), TABLE1)
+    assert "Some of ours is on splits 1 and 2; the paper's is a mean over three splits." in text
+
+
+def test_what_gave_intervals_and_p_is_said(answered: Answered) -> None:
+    """Several lists are randomised even where every video has one answer of each."""
+    answered.grid("ucf101", ("rgb",), METHODS, splits=(1,))
+    answered.videos = 4
+    answered.grid("hmdb51", ("rgb",), METHODS, splits=(1, 3))  # these lists share no video
+    text = text_of(answered.evidence(), TABLE1)
+    assert "95 % intervals: over test videos Wilson intervals (one test list, one run)." in text
+    assert "95 % intervals: percentile bootstrap intervals over test videos." in text
+    assert "exact McNemar test on one test list with one run of each, else a randomisation" in text
+    rows = markdown_tables(text)[-1]
+    hmdb = rows["column"].str.startswith("HMDB-51")
+    assert set(rows.loc[hmdb, "test"]) == {"randomisation over videos"}
+    assert set(rows.loc[~hmdb, "test"]) == {"McNemar"}
 
 
 def test_two_flows_in_one_set_have_rows_of_their_own(answered: Answered) -> None:
@@ -150,6 +212,8 @@ def test_two_flows_in_one_set_have_rows_of_their_own(answered: Answered) -> None
     assert "±" in flow.loc[f"{COMPOSITE} (flow, 1 field)", "UCF-101: ours"]
     assert flow.loc[f"{COMPOSITE} (flow, 1 field)", "published: UCF-101"] == MISSING
     assert flow.loc[f"{COMPOSITE} (flow, 10 fields)", "published: UCF-101"] == "77.7"
+    assert flow.loc[f"{COMPOSITE} (flow, 1 field)", "UCF-101: ours minus published"] == MISSING
+    assert flow.loc[f"{COMPOSITE} (flow, 10 fields)", "UCF-101: ours minus published"] != MISSING
 
 
 def test_on_other_data_the_paper_s_table_stands_apart(answered: Answered) -> None:

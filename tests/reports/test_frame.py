@@ -347,6 +347,17 @@ def test_at_all_the_difference_is_tested_over_test_videos(plan, tmp_path):
     assert (line["over"], line["over_n"], line["n"]) == ("test videos", 65, 3)
 
 
+def test_answers_that_do_not_differ_have_a_p_and_no_interval(plan, tmp_path):
+    for seed in range(2):
+        for method in ("a", "a + b"):
+            place = ("ucf101", method, "all", 1, seed)
+            plan.answer(place, {"v0": True, "v1": False, "v2": True}, tmp_path)
+    (line,) = paired(plan.evidence(), VIDEO, "a + b", "a").to_dict("records")
+    assert (line["mean_difference"], line["p"], line["over"], line["over_n"]) == (0, 1, "test videos", 3)  # fmt: skip
+    assert math.isnan(line["ci_low"])
+    assert math.isnan(line["ci_high"])
+
+
 def test_a_seed_with_a_hole_is_left_out_of_the_test_over_videos_whole(plan, tmp_path):
     told = answers(plan, tmp_path, hole=True)
     (line,) = paired(plan.evidence(), VIDEO, "a + b", "a").to_dict("records")

@@ -13,7 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from reports.published import BASELINE, PRETRAINED
 from reports.statistics import over_videos
 from reports.stream_differences import DIFFERENCES, stream_differences
-from reports.tables import MISSING
+from reports.tables import MISSING, number
 from reports.two_stream import draw
 
 STREAMS = {"rgb": ", RGB", "flow10": ", flow", "rgb+flow": ", RGB + flow"}
@@ -53,14 +53,18 @@ def names(line: Mapping[str, str]) -> tuple[tuple[str, str], tuple[str, str]]:
 
 
 @pytest.mark.parametrize("runs", [1, 2])
-def test_pretraining_on_each_stream_and_both_minus_rgb(plan, tmp_path, runs) -> None:
+def test_pretraining_on_each_stream_and_both_minus_either(plan, tmp_path, runs) -> None:
     told = answers(plan, tmp_path, runs=runs)
     frame = stream_differences(plan.evidence(name="two_stream"))
     assert list(frame.columns) == list(DIFFERENCES)
     lines = frame.to_dict("records")
     assert [names(line) for line in lines] == [
         *(((PRETRAINED, stream), (BASELINE, stream)) for stream in STREAMS),
-        *(((method, "rgb+flow"), (method, "rgb")) for method in (BASELINE, PRETRAINED)),
+        *(
+            ((method, "rgb+flow"), (method, stream))
+            for method in (BASELINE, PRETRAINED)
+            for stream in ("rgb", "flow10")
+        ),
     ]
     for line in lines:
         found = oracle(told, *names(line))
@@ -74,7 +78,7 @@ def test_pretraining_on_each_stream_and_both_minus_rgb(plan, tmp_path, runs) -> 
 def test_one_split_and_one_run_is_mcnemars_test(plan, tmp_path) -> None:
     told = answers(plan, tmp_path, splits=(2,))
     line = stream_differences(plan.evidence(name="two_stream")).to_dict("records")[-1]
-    before, after = (np.array(told[PRETRAINED, stream, 2][0]) for stream in ("rgb", "rgb+flow"))
+    before, after = (np.array(told[PRETRAINED, stream, 2][0]) for stream in ("flow10", "rgb+flow"))
     counts = [[(before & after).sum(), (before & ~after).sum()], [(~before & after).sum(), (~before & ~after).sum()]]  # fmt: skip
     assert line["p"] == pytest.approx(mcnemar(counts, exact=True).pvalue)
     assert line["test"] == "McNemar"
@@ -84,14 +88,14 @@ def test_the_table_shows_them_with_what_they_are_over(plan, tmp_path) -> None:
     told = answers(plan, tmp_path)
     files = draw(plan.evidence(name="two_stream", title="Both"), ["md", "tex", "html", "csv"])
     text = files["two_stream.md"].decode()
-    found = oracle(told, (PRETRAINED, "rgb+flow"), (PRETRAINED, "rgb"))
-    row = next(
-        line for line in text.splitlines() if f"| RGB + flow minus RGB | {PRETRAINED} |" in line
-    )
-    assert f"| +{found.difference:.1f} | [" in row
+    found = oracle(told, (PRETRAINED, "rgb+flow"), (PRETRAINED, "flow10"))
+    name = f"| RGB + flow minus flow, 10 fields | {PRETRAINED} |"
+    row = next(line for line in text.splitlines() if name in line)
+    assert f"| RGB + flow minus RGB | {PRETRAINED} |" in text
+    assert f"| {number(found.difference, signed=True)} | [" in row
     assert row.endswith("| 80 |")
     assert "by randomisation (random signs" in text
-    assert "adjusted for the 5 tests of this table" in text
+    assert "adjusted for the 7 tests of this table" in text
     assert "they say what other test videos would give, of models trained as these" in text
     for form in ("tex", "html"):
         assert "of models trained as these" in files[f"two_stream.{form}"].decode()
@@ -109,18 +113,27 @@ def test_a_split_without_a_run_leaves_no_difference_over_the_others(plan, tmp_pa
     assert (flow["splits"], flow["expected"]) == (2, 3)
     assert np.isnan(flow["difference"])
     text = draw(plan.evidence(name="two_stream"), ["md"])["two_stream.md"].decode()
-    (row,) = [line for line in text.splitlines() if line.endswith(f"| {MISSING} |") and "minus" in line]  # fmt: skip
-    assert f"| {MISSING} † | {MISSING} |" in row
+    rows = [line for line in text.splitlines() if line.endswith(f"| {MISSING} |") and "minus" in line]  # fmt: skip
+    assert len(rows) == 2  # pretraining on flow, and both minus flow
+    assert all(f"| {MISSING} † | {MISSING} |" in row for row in rows)
     assert "results or predictions of a split are missing" in text
-    assert "adjusted for the 4 tests" in text
+    assert "adjusted for the 5 tests" in text
 
 
 def test_a_run_whose_predictions_are_not_at_hand_is_no_run_here(plan, tmp_path) -> None:
     answers(plan, tmp_path)
     plan.kept.pop(f"ucf101/{BASELINE}, RGB/all/3/0")
     lines = stream_differences(plan.evidence(name="two_stream")).to_dict("records")
-    assert [line["splits"] for line in lines] == [2, 3, 3, 2, 3]
-    assert [bool(np.isnan(line["p"])) for line in lines] == [True, False, False, True, False]
+    assert [line["splits"] for line in lines] == [2, 3, 3, 2, 3, 3, 3]
+    assert [bool(np.isnan(line["p"])) for line in lines] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_without_predictions_there_is_no_second_table(plan, tmp_path) -> None:
@@ -137,7 +150,7 @@ def test_several_numbers_of_labels_are_compared_each_by_itself(plan, tmp_path) -
         shots: answers(plan, tmp_path, splits=(1,), runs=2, shots=shots) for shots in ("1", "4")
     }
     frame = stream_differences(plan.evidence(name="two_stream"))
-    assert frame["shots"].tolist() == ["1"] * 5 + ["4"] * 5
+    assert frame["shots"].tolist() == ["1"] * 7 + ["4"] * 7
     for line in frame.to_dict("records"):
         found = oracle(told[line["shots"]], *names(line), splits=(1,))
         assert line["p"] == found.p
