@@ -5,7 +5,7 @@ the knobs of their last run there.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,9 +14,12 @@ from configs.knobs import did_you_mean
 from harness import collect, plan, recall
 from harness.source import UsageError
 from harness.workdir import Workdir
+from reports.accuracy_layouts import TABLE1, TABLE3, TABLE4
 from reports.evidence import Evidence
 from reports.pairing import Side
 
+PRINTED = {each.artefact: each.names for each in (TABLE1, TABLE3, TABLE4)}
+"""Label of a method to what an experiment's report calls its row, where that is another name."""
 LEAST = 5
 """Letters that a word must share with a word of a label to mean it, where it is no part of the label."""
 
@@ -108,12 +111,15 @@ def parse(typed: str, workdir: Workdir) -> Words:
     return Words(typed=typed, place=place, experiment=experiment, part=part, method=method.strip())
 
 
-def choose_method(text: str, labels: Sequence[str], typed: str) -> str:
+def choose_method(
+    text: str, labels: Sequence[str], typed: str, *, printed: Mapping[str, str] | None = None
+) -> str:
     """The one label that a text means.
 
-    It is the label itself; or the only label that contains the text, or whose every other holder is an extension of it ("LSTM"
-    means "LSTM classifier", not "LSTM classifier + ..."); or the only one with a word that begins like it ("pretrained" for
-    "pretraining").
+    It is the label itself; or the one whose name in the report's rows (`printed`, by label) is the text, or begins with it
+    ("Autoencoder", not "Conditional Autoencoder"); or the only label that contains the text, or whose every other holder is an
+    extension of it ("LSTM" means "LSTM classifier", not "LSTM classifier + ..."); or the only one with a word that begins like it
+    ("pretrained" for "pretraining").
 
     Raises:
         UsageError: when it means none or several.
@@ -122,6 +128,11 @@ def choose_method(text: str, labels: Sequence[str], typed: str) -> str:
     exact = [label for label in labels if label.casefold() == wanted]
     if exact:
         return exact[0]
+    rows = {label: (printed or {}).get(label, label).casefold() for label in labels}
+    named = [label for label, row in rows.items() if row == wanted]
+    named = named or [label for label, row in rows.items() if row.startswith(wanted)]
+    if len(named) == 1:
+        return named[0]
     found = [label for label in labels if wanted in label.casefold()]
     found = found or [label for label in labels if _begins_alike(wanted, label.casefold())]
     plain = [label for label in found if all(each.startswith(label) for each in found)]
@@ -185,9 +196,10 @@ def _question(one: Words, other: Words) -> Question:
     """Two sides with the methods that are compared."""
     evidences = [_evidence(one), _evidence(other)]
     labels = [list(dict.fromkeys(str(cell["method"]) for cell in each.expected)) for each in evidences]  # fmt: skip
+    rows = [PRINTED.get(words.part or words.experiment) for words in (one, other)]
     chosen = [
-        choose_method(words.method, mine, words.typed) if words.method else ""
-        for words, mine in zip((one, other), labels, strict=True)
+        choose_method(words.method, mine, words.typed, printed=printed) if words.method else ""
+        for words, mine, printed in zip((one, other), labels, rows, strict=True)
     ]
     methods = _methods(chosen, labels, (one, other))
     place = [(words.place.root.resolve(), words.experiment, words.part) for words in (one, other)]

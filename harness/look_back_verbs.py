@@ -110,12 +110,12 @@ def compare(
     """Compare two methods, two experiments or two work folders: B minus A, cell by cell.
 
     A and B are [FOLDER/]EXPERIMENT[.PART][:METHOD], or a FOLDER: then every experiment that both have. Experiments are those
-    that were run there, with the knobs of their last run; METHOD is a label or an unambiguous part of one. Cells are paired by
-    dataset, stream, split, labelled videos and resample; what has no partner is named.
+    that were run there, with the knobs of their last run; METHOD is a label, its row's name in the report, or an unambiguous
+    part of one. Cells are paired by dataset, stream, split, labelled videos and resample; what has no partner is named.
 
     \b
     harness compare fig12:LSTM fig12:Composite
-    harness compare table1:Composite table3:Composite
+    harness compare table1:single table3:Autoencoder
     harness compare work-a/fig12 work-b/fig12
     harness compare work-a/fig12:single work-b/fig12
     harness compare work-a work-b

@@ -133,7 +133,7 @@ def read(workdir: Workdir, cell: Cell, *, verify: bool = False) -> Result | None
         verify: read every file of the attempt and check its sha256; else of files that are younger than the result alone.
 
     Raises:
-        DamagedResult: when there is one that cannot be believed.
+        DamagedResult: when there is one that cannot be believed; it names files by where they are in the work folder.
     """
     return read_key(workdir, cell.key, verify=verify)
 
@@ -141,37 +141,35 @@ def read(workdir: Workdir, cell: Cell, *, verify: bool = False) -> Result | None
 def read_key(workdir: Workdir, key: str, *, verify: bool = False) -> Result | None:
     """As `read`, of a cell of which no more than its key is known."""
     path = workdir.accepted(key)
+    # Reports repeat what is said of damage, and name no folder of this machine.
+    shown = path.relative_to(workdir.root)
     try:
         content, sealed_ns = path.read_bytes(), path.stat().st_mtime_ns
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise DamagedResult(f"{path} cannot be read ({error.strerror})") from None
+        raise DamagedResult(f"{shown} cannot be read ({error.strerror})") from None
     if not _is_intact(content):
-        raise DamagedResult(f"{path} is cut short or altered")
+        raise DamagedResult(f"{shown} is cut short or altered")
     body = json.loads(content)
     del body["sha256"]
     if body.get("format") != FORMAT or body.get("cell") != key:
         raise DamagedResult(
-            f"{path} is not a result of cell {key[:SHORT]} that this version can read"
+            f"{shown} is not a result of cell {key[:SHORT]} that this version can read"
         )
     result = Result(body, path.parent)
     for name, listed in body["files"].items():
+        file = shown.parent / result.attempt / name
         try:
             told = (result.folder / name).stat()
         except OSError:
-            raise DamagedResult(
-                f"{result.folder / name}, which belongs to {path}, is missing"
-            ) from None
+            raise DamagedResult(f"{file}, which belongs to {shown}, is missing") from None
         if told.st_size != listed["bytes"]:
-            raise DamagedResult(
-                f"{result.folder / name} has {told.st_size} bytes instead of {listed['bytes']}"
-            )
+            raise DamagedResult(f"{file} has {told.st_size} bytes instead of {listed['bytes']}")
         # Files are written before the result that names them: a younger one was touched, or copied.
-        if (verify or told.st_mtime_ns > sealed_ns) and files.sha256_of(
-            result.folder / name
-        ) != listed["sha256"]:
-            raise DamagedResult(f"{result.folder / name} was altered since it was written")
+        doubtful = verify or told.st_mtime_ns > sealed_ns
+        if doubtful and files.sha256_of(result.folder / name) != listed["sha256"]:
+            raise DamagedResult(f"{file} was altered since it was written")
     return result
 
 

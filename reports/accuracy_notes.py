@@ -75,7 +75,9 @@ def under(lines: Sequence[Line], printed: Sequence[Published], layout: Layout) -
             f"split{'s' if len(each) > 1 else ''} {' and '.join(map(str, each))}" for each in fewer
         )
         ours = "Ours is" if fewer == beside else "Some of ours is"
-        notes.append(f"{ours} on {which}; the paper's is a mean over three splits.")
+        notes.append(
+            f"{ours} on {which}; the paper has three splits and does not say over which its numbers are."
+        )
     if layout.by_stream:
         pixels = any(line.stream == "pixels" for line in lines)
         notes += ["Ours in the set RGB is of the frames' pixels themselves."] if pixels else []

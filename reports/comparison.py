@@ -31,6 +31,8 @@ VIDEOS = (
     *("first_probability_of_class", "second_probability_of_class", "runs", "of_runs"),
 )
 GAINED, LOST = "wrong to right", "right to wrong"
+SAME = "same cells"
+"""Stands for a test where both sides are the very same runs: there is nothing to test."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +86,7 @@ def compare(first: Side, second: Side) -> Compared:
             continue
         complete, expected = _complete(pairs, values)
         answered = _answered(first, second, [each for some in complete.values() for each in some])
-        lines.append({**dict(zip(POINT, point, strict=True)), **_line(complete, expected, values, answered)})  # fmt: skip
+        lines.append({**dict(zip(POINT, point, strict=True)), **_line(pairs, complete, expected, values, answered)})  # fmt: skip
         if answered:
             names = first.evidence.classes.get(point[0]) or second.evidence.classes.get(point[0])
             classes += _classes(point, answered, names)
@@ -126,6 +128,14 @@ class _Values:
             found.append(float(value))
         return found[0], found[1]
 
+    def same(self, pair: Pair) -> bool:
+        """Whether both sides have one accepted run of one cell; a cell that was run in two folders has two."""
+        one, other = (
+            {row["run"] for row in rows.get(cell, {}).values()}
+            for rows, cell in zip(self._rows, pair.cells, strict=True)
+        )
+        return pair.cells[0] == pair.cells[1] and one == other
+
     def metrics(self, pair: Pair) -> list[tuple[str, str]]:
         """Metrics that both sides have in the same unit, and the unit."""
         one, other = (
@@ -157,8 +167,12 @@ def _complete(pairs: Sequence[Pair], values: _Values) -> tuple[dict[int, list[Pa
 
 
 def _line(
-    complete: Mapping[int, Sequence[Pair]], expected: int, values: _Values, answered: Sequence[_Answered]
-) -> dict[str, object]:  # fmt: skip
+    asked: Sequence[Pair],
+    complete: Mapping[int, Sequence[Pair]],
+    expected: int,
+    values: _Values,
+    answered: Sequence[_Answered],
+) -> dict[str, object]:
     """Means over the complete resamples, each first averaged over its splits, and their paired difference."""
     pairs = [each for some in complete.values() for each in some]
     both = [
@@ -166,19 +180,21 @@ def _line(
         for some in complete.values()
     ]
     means = np.array([np.mean(some, axis=0) for some in both]).reshape(-1, 2)
-    labels = _mean(pairs, "labels_per_class")
-    share = labels / _mean(pairs, "pool_per_class") if pairs else math.nan
-    splits = len({each.split for each in pairs})
+    labels = _mean(asked, "labels_per_class")
+    share = labels / _mean(asked, "pool_per_class")
+    splits = len({each.split for each in asked})
     overlap = share if math.isnan(share) else overlap_over_splits(min(share, 1.0), splits)
-    resampled = bool(pairs) and str(pairs[0].first.get("shots", "all")) != "all"
-    # All of a pool is one subset, however often it is drawn: then only other test videos can be spoken of.
-    by_resample = resampled and len(complete) > 1 and not overlap >= 1
+    resampled = str(asked[0].first.get("shots", "all")) != "all"
+    # All of a pool is one subset, however often it is drawn: then only other test videos can be spoken of. What is asked
+    # must not depend on how many runs are there yet.
+    by_resample = resampled and expected > 1 and not overlap >= 1
+    same = bool(pairs) and all(values.same(each) for each in pairs)
     found: Comparison | None = None
-    if by_resample:
+    if by_resample and len(complete) > 1 and not same:
         found = paired_t(
             (means[:, 1] - means[:, 0]).tolist(), overlap=0.0 if math.isnan(overlap) else overlap
         )
-    elif answered:
+    elif answered and not by_resample and not same:
         found = _over_videos(answered)
     gained = sum(int((~each.first.right & each.second.right).sum()) for each in answered)
     lost = sum(int((each.first.right & ~each.second.right).sum()) for each in answered)
@@ -192,9 +208,9 @@ def _line(
         "difference": other - one,
         "ci_low": found.low if found else math.nan,
         "ci_high": found.high if found else math.nan,
-        "test": found.test if found else "",
+        "test": found.test if found else SAME if same else "",
         "p": found.p if found else math.nan,
-        "overlap": overlap if by_resample else math.nan,
+        "overlap": overlap if by_resample and found else math.nan,
         "wrong_to_right": gained if answered else None,
         "right_to_wrong": lost if answered else None,
         "answers": sum(len(each.first.videos) for each in answered) if answered else None,

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Mapping
 
 import pandas as pd
 
-from reports.comparison import GAINED, POINT, Compared
+from reports.comparison import GAINED, POINT, SAME, Compared
 from reports.comparison_record import record
 from reports.compose import Report
 from reports.fewshot_tables import ranges
@@ -47,6 +47,7 @@ def tables(found: Compared, first: Side, second: Side, *, shown: int) -> Report:
         sections.append(("Scores", score_table(found, first, second)))
     if len(found.classes):
         sections.append(("Classes", class_table(found)))
+    if len(found.videos):
         sections.append(("Videos", video_table(found, shown)))
     pairs = len(found.pairing.pairs)
     lone = sum(map(len, found.pairing.alone))
@@ -119,20 +120,28 @@ def _notes(found: Compared) -> tuple[str, ...]:
     if (lines["n"] < lines["expected"]).any():
         notes.append(f"{INCOMPLETE} Incomplete: resamples that both sides have on all splits, of those there should be; means are over these.")  # fmt: skip
     tests = set(lines["test"])
-    if tests & {"corrected t", "t"}:
+    over_resamples = tests & {"corrected t", "t"}
+    if over_resamples:
         notes.append(
             "Where subsets were resampled, interval and test are Student's t over resamples, widened for the training videos "
             "that resamples share (Nadeau & Bengio, 2003; “t” where that share is not known): they speak of drawing other "
             "labelled videos for the same test list."
         )
-    if tests - {"corrected t", "t", ""}:
+    if tests - over_resamples - {SAME, ""}:
         notes.append(
-            "Elsewhere they are over test videos: a paired bootstrap, and McNemar's exact test on one test list with one run of each, "
-            "else (“randomised”) one that flips the signs of videos' differences: they speak of other test videos for the same trained models."
+            f"{'Elsewhere they' if over_resamples else 'Interval and test'} are over test videos: a paired bootstrap, and the exact "
+            "McNemar test on one test list with one run of each, else a randomisation test (“randomised”), which flips the signs of "
+            "videos' differences: they speak of other test videos for the same trained models."
         )
+    if SAME in tests:
+        notes.append(f"{SAME}: A and B are the very same runs, so there is nothing to test.")
     if lines["answers"].notna().any():
         notes.append(f"+ / {MINUS}: answers of all pairs that became right, and that became wrong.")
-    notes.append(f"Holm: p adjusted for the {int(lines['p'].notna().sum())} tests of this table.")  # fmt: skip
+    tested = int(lines["p"].notna().sum())
+    if tested > 1:
+        notes.append(f"Holm: p adjusted for the {tested} tests of this table.")
+    elif tested:
+        notes.append("Holm: this table has one test, so p stays as it is.")
     return tuple(notes)
 
 

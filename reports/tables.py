@@ -90,10 +90,11 @@ class Table:
 
 
 def number(value: float | None, *, digits: int = 1, signed: bool = False) -> str:
-    """A number with a true minus sign and a fixed count of decimals; `MISSING` for None and nan."""
+    """A number with a true minus sign and a fixed count of decimals; `MISSING` for None and nan. What rounds to 0 has no sign."""
     if value is None or math.isnan(value):
         return MISSING
-    text = f"{round(value, digits) + 0.0:{'+' if signed else ''}.{digits}f}"  # + 0.0 turns -0.0 into 0.0
+    rounded = round(value, digits) + 0.0  # + 0.0 turns -0.0 into 0.0
+    text = f"{rounded:{'+' if signed and rounded else ''}.{digits}f}"
     return text.replace("-", MINUS)
 
 

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from scipy import stats  # type: ignore[import-untyped]
 
-from harness.comparands import choose_method
+from harness.comparands import choose_method, questions
 from harness.source import UsageError
+from harness.workdir import Workdir
+from reports.accuracy_layouts import TABLE3
+from reports.pairing import pair
 from reports.published import BASELINE, PRETRAINED, SINGLE_FRAME
 from tests.harness.faked import content, invoke
 from tests.harness.resealing import attempt, find, predictions
@@ -112,6 +115,21 @@ def test_a_damaged_result_is_not_compared(copy_of_finished: Harness) -> None:
     (attempt(path) / "predictions.parquet").unlink()
     told = compare(copy_of_finished.work, "fig12:LSTM", "fig12:Composite")
     assert [line["n"] for line in told["lines"]] == [1, 2]
+    assert [line["test"] for line in told["lines"]] == ["", "corrected t"]
+
+
+def test_a_report_names_damage_without_the_folders_of_this_machine(
+    copy_of_finished: Harness, tmp_path: Path
+) -> None:
+    path = find(copy_of_finished.work, task="FewShot", needs=0, shots="1", resample=1)
+    lost = attempt(path) / "predictions.parquet"
+    lost.unlink()
+    drawn = invoke("report", "fig12", "--format", "md,html,json", "--workdir", str(copy_of_finished.work))  # fmt: skip
+    assert drawn.exit_code == 0, drawn.output
+    for form in ("md", "html", "json"):
+        text = (copy_of_finished.work / "reports/fig12" / f"fig12.{form}").read_text()
+        assert f"{lost.relative_to(copy_of_finished.work)}, which belongs to" in text
+        assert str(copy_of_finished.work) not in text
 
 
 @pytest.mark.parametrize(
@@ -126,6 +144,46 @@ def test_a_damaged_result_is_not_compared(copy_of_finished: Harness) -> None:
 )
 def test_a_part_of_a_label_means_the_method(text: str, label: str) -> None:
     assert choose_method(text, TABLE_3, text) == label
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        *((row, label) for label, row in TABLE3.names.items()),
+        ("future", f"{BASELINE} + Future Predictor pretraining"),
+        ("auto", TABLE_3[1]),
+        ("Composite with", f"{BASELINE} + Composite with Conditional Future Predictor pretraining"),
+        ("LSTM", BASELINE),
+        (TABLE_3[1], TABLE_3[1]),
+    ],
+)
+def test_a_row_that_a_report_prints_means_its_method(text: str, label: str) -> None:
+    assert choose_method(text, tuple(TABLE3.names), text, printed=TABLE3.names) == label
+
+
+def test_a_beginning_of_several_rows_is_refused() -> None:
+    with pytest.raises(UsageError, match="means several methods"):
+        choose_method("Conditional", tuple(TABLE3.names), "", printed=TABLE3.names)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "sides"),
+    [
+        ("table3:none", "table3:Autoencoder", (BASELINE, TABLE_3[1])),
+        ("table1:single", "table3:Autoencoder", (f"table1: {SINGLE_FRAME}", f"table3: {TABLE_3[1]}")),
+        ("paper.table3:none", "paper.table3:Composite", (BASELINE, PRETRAINED)),
+    ],
+)  # fmt: skip
+def test_experiments_know_the_rows_of_their_own_reports(
+    first: str, second: str, sides: tuple[str, str], tmp_path: Path
+) -> None:
+    place = Workdir(tmp_path)
+    (tmp_path / "experiments").mkdir()
+    for name, settings in (("table1", ()), ("table3", ()), ("paper", ("only=table3",))):
+        place.remember(name, source=name, settings=settings)
+    (question,) = questions(first, second, place)
+    assert (question.first.name, question.second.name) == sides
+    assert pair(question.first, question.second).pairs
 
 
 def test_a_word_that_begins_alike_means_the_method() -> None:

@@ -5,6 +5,7 @@ import os
 import pickle
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 from harness import checkpoint, files, result
 from harness.workdir import Workdir, WorkdirBusy, WorkdirUnusable
 from tasks.cell import Cell
+from tests.harness.resealing import reseal
 from tests.harness.test_loop import PRETRAIN
 
 CELL = Cell(task=PRETRAIN)
@@ -167,6 +169,43 @@ def test_a_file_that_was_written_after_its_result_is_read_and_held_against_it(
     (folder / "weights.bin").write_bytes(b"12346")
     with pytest.raises(result.DamagedResult, match="was altered since it was written"):
         result.read(workdir, CELL)
+
+
+def garbled(accepted: Path, folder: Path) -> None:
+    accepted.unlink()
+    accepted.write_bytes(b"{}")
+
+
+def unreadable(accepted: Path, folder: Path) -> None:
+    accepted.unlink()
+    accepted.mkdir()
+
+
+def of_another_cell(accepted: Path, folder: Path) -> None:
+    reseal(accepted, lambda body: body.update(cell="0" * 64))
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (garbled, "RUN/result.json is cut short or altered"),
+        (unreadable, "RUN/result.json cannot be read (Is a directory)"),
+        (of_another_cell, f"RUN/result.json is not a result of cell {CELL.short} that this version can read"),
+        (lambda _, folder: (folder / "weights.bin").unlink(), "RUN/ATTEMPT/weights.bin, which belongs to RUN/result.json, is missing"),
+        (lambda _, folder: (folder / "weights.bin").write_bytes(b"1234"), "RUN/ATTEMPT/weights.bin has 4 bytes instead of 5"),
+        (lambda _, folder: (folder / "weights.bin").write_bytes(b"54321"), "RUN/ATTEMPT/weights.bin was altered since it was written"),
+    ],
+)  # fmt: skip
+def test_damage_is_told_by_where_it_is_in_the_work_folder(
+    damage: Callable[[Path, Path], object], sentence: str, tmp_path: Path
+) -> None:
+    workdir = Workdir(tmp_path)
+    folder = sealed(workdir)
+    result.accept(folder)
+    damage(workdir.cell(CELL) / "result.json", folder)
+    with pytest.raises(result.DamagedResult) as told:
+        result.read(workdir, CELL, verify=True)
+    assert str(told.value) == sentence.replace("RUN", f"runs/{CELL.short}").replace("ATTEMPT", folder.name)  # fmt: skip
 
 
 def state(value: float) -> dict[str, object]:

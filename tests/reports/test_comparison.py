@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from scipy import stats  # type: ignore[import-untyped]
 from statsmodels.stats.contingency_tables import mcnemar  # type: ignore[import-untyped]
 from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
 
-from reports.comparison import GAINED, LOST, Compared, compare
+from reports.comparison import GAINED, LOST, SAME, Compared, compare
 from reports.comparison_record import about, record
 from reports.comparison_tables import alone_table, tables
-from reports.compose import compose
+from reports.compose import Report, compose
 from reports.evidence import Evidence, Value
 from reports.pairing import Side, pair
 
@@ -255,6 +255,121 @@ def test_a_resample_that_lacks_a_split_is_in_no_mean_and_is_named(
     assert any("4/5 †" in cell for row in tables(without, first, second, shown=5).sections[0][1].rows for cell in row)  # fmt: skip
 
 
+def test_a_resample_that_one_side_asks_on_one_split_alone_is_in_no_mean(made: Made) -> None:
+    whole = made.evidence()
+    lost = key("new", "2", 2, 3)
+    less = replace(
+        whole,
+        expected=tuple(cell for cell in whole.expected if cell["cell"] != lost),
+        rows=tuple(row for row in whole.rows if row["cell"] != lost),
+    )
+    line = compare(made.side("plain"), replace(made.side("new"), evidence=less)).lines.iloc[0]
+    assert (line["n"], line["expected"]) == (4, 5)
+    kept = [each for each in RESAMPLES if each != 3]
+    mean = np.mean([100 * made.right(key("plain", "2", split, each)).mean() for split in SPLITS for each in kept])  # fmt: skip
+    assert line["first"] == pytest.approx(mean)
+
+
+def test_one_complete_resample_of_several_has_no_interval_and_no_test(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    for resample in range(2):
+        made.add("plain", "2", 1, resample)
+        made.add("new", "2", 1, resample, run=resample == 0)
+        made.add("plain", "4", 1, resample)
+        made.add("new", "4", 1, resample)
+    line, other = compare(made.side("plain"), made.side("new")).lines.to_dict("records")
+    assert (line["shots"], line["n"], line["expected"], line["test"]) == ("2", 1, 2, "")
+    assert all(math.isnan(line[each]) for each in ("ci_low", "ci_high", "p", "p_holm", "overlap"))
+    assert not math.isnan(line["difference"])
+    assert other["test"] == "corrected t"
+    assert other["p_holm"] == other["p"]
+
+
+def test_subsets_that_take_the_whole_pool_are_compared_over_test_videos(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    for resample in range(2):
+        for method in ("plain", "new"):
+            made.add(method, str(int(POOL)), 1, resample)
+    (line,) = compare(made.side("plain"), made.side("new")).lines.to_dict("records")
+    assert (line["n"], line["test"]) == (2, "randomisation over videos")
+    assert math.isnan(line["overlap"])
+
+
+def test_the_very_same_runs_are_marked_and_not_tested(tmp_path: Path) -> None:
+    """As Table 1 and Table 3 share cells: one line of two is the same run on both sides."""
+    made = Made(tmp_path)
+    for method in ("plain", "new"):
+        made.add(method, "all", 1, 0)
+        made.add(method, "all", 1, 0, dataset="others")
+    one = made.evidence()
+
+    def other(row: Mapping[str, Value]) -> dict[str, Value]:
+        """The same cells, but under the other method's name; those of "clips" as they are."""
+        method = str(row["method"])
+        to = {"plain": "new", "new": "plain"}[method] if row["dataset"] == "others" else method
+        return {**row, "method": to}
+
+    second = replace(one, expected=tuple(map(other, one.expected)), rows=tuple(map(other, one.rows)))  # fmt: skip
+    sides = [Side(name=name, evidence=each, methods=("plain",)) for name, each in (("A", one), ("B", second))]  # fmt: skip
+    found = compare(*sides)
+    same, tested = found.lines.to_dict("records")
+    assert (same["dataset"], same["test"], same["difference"]) == ("clips", SAME, 0.0)
+    assert all(math.isnan(same[each]) for each in ("ci_low", "ci_high", "p", "p_holm"))
+    assert tested["test"] == "McNemar"
+    assert tested["p_holm"] == tested["p"]
+    notes = " ".join(tables(found, *sides, shown=3).sections[0][1].notes)
+    assert "very same runs" in notes
+    assert "this table has one test" in notes
+    # One cell, run in two folders, has two runs: those are compared.
+    again = replace(second, rows=tuple({**row, "run": "2"} for row in second.rows))
+    lines = compare(sides[0], replace(sides[1], evidence=again)).lines
+    assert lines["test"].tolist() == ["McNemar", "McNemar"]
+
+
+def shown_of(made: Made) -> tuple[Compared, Report]:
+    first, second = made.side("plain"), made.side("new")
+    found = compare(first, second)
+    return found, tables(found, first, second, shown=3)
+
+
+def test_notes_say_what_there_is_and_no_more(made: Made, tmp_path: Path) -> None:
+    _, both = shown_of(made)
+    notes = " ".join(both.sections[0][1].notes)
+    assert "Elsewhere they are over test videos" in notes
+    assert "exact McNemar test on one test list with one run of each, else a randomisation test" in notes  # fmt: skip
+    assert "Holm: p adjusted for the 2 tests of this table." in notes
+    alone = Made(tmp_path)
+    for method in ("plain", "new"):
+        alone.add(method, "all", 1, 0)
+    _, one = shown_of(alone)
+    notes = " ".join(one.sections[0][1].notes)
+    assert "Interval and test are over test videos" in notes
+    assert "Elsewhere" not in notes
+    assert "tests of this table" not in notes
+    assert "this table has one test" in notes
+
+
+def test_a_line_without_a_complete_resample_says_how_many_videos_are_all(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    for split in SPLITS:
+        for method in ("plain", "new"):
+            made.add(method, "all", split, 0, run=split == 1)
+    found, report = shown_of(made)
+    (line,) = found.lines.to_dict("records")
+    assert (line["n"], line["expected"], line["labels_per_class"]) == (0, 1, POOL)
+    (row,) = report.sections[0][1].rows
+    assert row[:2] == ("all (8)", "0/1 †")
+    assert not any("Holm" in note for note in report.sections[0][1].notes)
+
+
+def test_where_no_answer_changed_there_is_no_table_of_videos(made: Made) -> None:
+    first, second = (made.side("plain", "new", name=name) for name in "AB")
+    report = tables(compare(first, second), first, second, shown=3)
+    assert [heading for heading, _ in report.sections] == ["Difference", "Classes"]
+    assert {row[-6] for row in report.sections[0][1].rows} == {"0.0"}
+    assert "_videos.csv" in report.more
+
+
 def test_what_only_one_side_asks_is_named_and_compared_with_nothing(tmp_path: Path) -> None:
     made = Made(tmp_path)
     for resample in range(3):
@@ -276,7 +391,8 @@ def test_several_methods_are_each_compared_with_themselves(made: Made) -> None:
     assert both.lines["difference"].tolist() == [0.0] * 4
     assert both.lines["method"].tolist() == ["plain", "plain", "new", "new"]
     assert both.videos.empty
-    assert set(both.lines["p"].dropna()) <= {1.0}
+    assert set(both.lines["test"]) == {SAME}
+    assert both.lines[["ci_low", "ci_high", "p", "p_holm"]].isna().all(axis=None)
 
 
 def test_one_method_on_two_streams_is_paired_across_them(tmp_path: Path) -> None:

@@ -51,8 +51,9 @@ def test_numbers_have_one_decimal_and_a_true_minus(value, text):
     assert number(value) == text
 
 
-def test_differences_carry_their_sign():
-    assert [number(v, signed=True) for v in (1.0, -1.0, -0.001)] == ["+1.0", f"{MINUS}1.0", "+0.0"]
+def test_differences_carry_their_sign_and_zero_has_none():
+    assert [number(v, signed=True) for v in (1.0, -1.0)] == ["+1.0", f"{MINUS}1.0"]
+    assert [number(v, signed=True) for v in (0.0, -0.0, 0.04, -0.001)] == ["0.0"] * 4
 
 
 def test_a_mean_of_one_resample_has_no_spread():
