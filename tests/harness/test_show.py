@@ -120,7 +120,7 @@ def test_a_cell_that_was_never_run_is_known_by_the_experiment_that_asks_for_it(
         told = show(copy_of_finished.work, digits)
         assert told["cell"] == key
         assert told["state"] == "missing"
-        assert "never run" in str(told["detail"])
+        assert "it has no run here" in str(told["detail"])
         assert told["values"]["shots"] == "2"  # type: ignore[index, call-overload]
 
 

@@ -484,5 +484,6 @@ def test_all_forms_have_the_numbers_and_the_table_of_videos_is_limited(
     assert document["provenance"]["first"]["commit"] == "abc"
     assert b"made by hand" in files["one_against_other.md"]
     assert (
-        b"exact test on one test list with one run of each, else" in files["one_against_other.md"]
+        b"exact McNemar test on one test list with one run of each, else"
+        in files["one_against_other.md"]
     )
