@@ -95,11 +95,10 @@ def predicted_in(table: pd.DataFrame, *, whose: str) -> Predicted:
         raise ValueError(
             f"{whose} predicted nothing, or does not say of which video, block and label"
         )
-    if table.duplicated(["video_id", "block"]).any():
+    place_B, videos = pd.factorize(table["video_id"].astype(str), sort=True)
+    _, block_B = np.unique(table["block"].to_numpy(), return_inverse=True)
+    if len(np.unique(place_B * (block_B.max() + 1) + block_B)) < len(table):
         raise ValueError(f"{whose} predicted a block of a video twice")
-    videos, place_B = np.unique(
-        table["video_id"].astype(str).to_numpy(dtype=str), return_inverse=True
-    )
     label_B = table["label"].to_numpy()
     labels = np.zeros(len(videos), dtype=np.int64)
     labels[place_B] = label_B.astype(np.int64)
