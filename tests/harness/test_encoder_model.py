@@ -20,7 +20,6 @@ from tasks.data.digits import Digits
 from tasks.encoders import LSTM, EncoderSpec, own
 from tests.harness.running import environment
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 LOAD = """
 import sys, torch
 from mlflow import pytorch, set_tracking_uri

@@ -1,6 +1,7 @@
 """The whole path, as a user walks it, at a tiny size: run, look, lose things, run again."""
 
 import json
+import os
 import sqlite3
 from collections import Counter
 from pathlib import Path
@@ -258,11 +259,29 @@ def test_two_work_folders_share_one_store_without_touching_each_other(
         assert database.execute(f"{lines} and r.lifecycle_stage = 'active'").fetchone() == (4,)
 
 
-def test_weights_that_were_altered_are_not_finetuned(copy_of_finished: Harness) -> None:
-    weights = next(copy_of_finished.work.glob("runs/*/attempt-*/encoder.safetensors"))
+def altered_weights(work: Path) -> Path:
+    weights = next(work.glob("runs/*/attempt-*/encoder.safetensors"))
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
+    return weights
+
+
+def test_weights_that_somebody_wrote_to_are_trained_again(copy_of_finished: Harness) -> None:
+    expected = copy_of_finished.csv()
+    altered_weights(copy_of_finished.work)
+    again = copy_of_finished.run_tiny()
+    assert (
+        "encoder.safetensors was altered since it was written: treated as missing" in again.stderr
+    )
+    assert copy_of_finished.csv() == expected
+
+
+def test_weights_that_rotted_on_disk_are_not_finetuned(copy_of_finished: Harness) -> None:
+    weights = next(copy_of_finished.work.glob("runs/*/attempt-*/encoder.safetensors"))
+    written = weights.stat().st_mtime_ns
+    altered_weights(copy_of_finished.work)
+    os.utime(weights, ns=(written, written))
     done = copy_of_finished("run", "fig12", *tiny(resamples=3), code=1)
     assert "encoder.safetensors was altered since it was written" in done.stderr
 

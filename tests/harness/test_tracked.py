@@ -29,7 +29,6 @@ PRETRAINED = {
     "pretrain_batch": 4,
     "finetune_steps_few": 2,
 }
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 
 
 @pytest.fixture(scope="module", autouse=True)
