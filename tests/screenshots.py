@@ -67,6 +67,8 @@ def take(harness: Harness, folder: Path) -> None:
         page.click(TRAINING)
         page.click(link("fig12"))
         page.see(run_of("fig12"))
+        _, _, behind = page.driver.current_url.partition("/experiments/")
+        number = behind.partition("/")[0].partition("?")[0]
         keep(page, folder / "mlflow-2-runs.png", (0, 0, 1600, 460))
         page.click(CHARTS)
         for bound in ("lower", "mean", "upper"):
@@ -81,7 +83,7 @@ def take(harness: Harness, folder: Path) -> None:
         page.see("//img[contains(@src, 'blob:') or contains(@src, 'fig12')]")
         keep(page, folder / "mlflow-5-artifacts.png")
         page.open(
-            f"{start}/#/experiments/1/runs?workflowType=machine_learning&compareRunsMode=CHART"
+            f"{start}/#/experiments/{number}/runs?workflowType=machine_learning&compareRunsMode=CHART"
         )
         page.click(box_before("fig12"))
         page.click(GROUP_BY)
