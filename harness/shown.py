@@ -135,7 +135,7 @@ def described(
                     else []
                 ),
                 '- Single cells: the box before this run\'s name opens the list; `params.method = "..."` finds those of a '
-                "method, *Group by* `method` gives their mean and range",
+                "method, *Group by* `method` gives mean and range of those that the list has loaded",
             ]
         ),
     ]
