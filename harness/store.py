@@ -88,7 +88,8 @@ class Store:
         if artifacts is not None:
             artifacts.mkdir(parents=True, exist_ok=True)
         self._client = MlflowClient(place)
-        self._name, self._folder = name, workdir.identity()
+        self._name = name
+        self._folder, *copied_from = workdir.identities()
         self._folder_name = f"{socket.gethostname()}:{workdir.root.resolve().name}"
         # Where several folders meet, a parent's name says whose it is.
         self._title = name if place == own(workdir) else f"{name} · {self._folder_name}"
@@ -105,7 +106,9 @@ class Store:
         self._parent: Run | None = None
         self._lines: list[tuple[str, str]] = []
         """Id and content of the runs of lines; the content is empty if one is not whole."""
-        for run in list(self._all_runs()):
+        if place == own(workdir):  # a copy of the folder has a copy of its store: that is its own
+            self._take_over(copied_from)
+        for run in list(self._runs_of(self._folder)):
             if run.data.tags.get(ROLE) == "parent":
                 if self._parent is not None:  # one that a killed collector left
                     self._client.delete_run(run.info.run_id)
@@ -124,12 +127,19 @@ class Store:
                 )
                 self._runs[run_tags[CELL], run_tags.get(ATTEMPT, "")] = known
 
-    def _all_runs(self) -> Iterable[Run]:
+    def _take_over(self, folders: Iterable[str]) -> None:
+        """Make runs of other work folders this one's."""
+        mine = [RunTag(FOLDER, self._folder), RunTag(FOLDER_NAME, self._folder_name)]
+        for folder in folders:
+            for run in list(self._runs_of(folder)):
+                self._client.log_batch(str(run.info.run_id), tags=mine)
+
+    def _runs_of(self, folder: str) -> Iterable[Run]:
         token = None
         while True:
             page = self._client.search_runs(
                 [self._id],
-                f"tags.{FOLDER} = '{self._folder}'",
+                f"tags.{FOLDER} = '{folder}'",
                 run_view_type=ViewType.ACTIVE_ONLY,
                 max_results=1000,
                 page_token=token,

@@ -89,12 +89,31 @@ class Workdir:
         """What the driver at work says of itself."""
         return self.root / "driver.json"
 
-    def identity(self) -> str:
-        """What tells this folder's runs from another folder's in one tracking store; made once."""
-        path = self.root / ".id"
-        if not path.exists():
-            write(path, uuid.uuid4().hex.encode())
-        return path.read_text(encoding="ascii")
+    def identities(self) -> tuple[str, ...]:
+        """What tells this folder's runs from another folder's in a tracking store; then that of what it is a copy of.
+
+        The first is its own: made once, kept where the folder is moved or seen under another path. A copy, told by the
+        other one's being there still, gets one of its own; of a copy on another machine this cannot be told.
+        """
+        path, here = self.root / ".id", str(self.root.resolve())
+        known, place, *copied_from = (
+            [*path.read_text(encoding="utf-8").splitlines(), ""] if path.exists() else ["", ""]
+        )
+        copied_from = [each for each in copied_from if each]
+        if known and place and place != here and self._is_copy_of(Path(place), known):
+            known, copied_from = "", [known, *copied_from]
+        known = known or uuid.uuid4().hex
+        if place != here:
+            write(path, "\n".join([known, here, *copied_from, ""]).encode())
+        return (known, *copied_from)
+
+    def _is_copy_of(self, other: Path, identity: str) -> bool:
+        """Whether another folder that is there has this identity."""
+        try:
+            of_other = (other / ".id").read_text(encoding="utf-8").splitlines()[:1]
+            return of_other == [identity] and not other.samefile(self.root)
+        except OSError:
+            return False
 
     def prepare(self) -> None:
         """Create the folder and see that it can be written.

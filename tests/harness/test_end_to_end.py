@@ -243,7 +243,6 @@ def test_a_report_of_other_knobs_is_not_taken_for_the_runs(copy_of_finished: Har
 def test_two_work_folders_share_one_store_without_touching_each_other(
     copy_of_finished: Harness, harness: Harness, tmp_path: Path
 ) -> None:
-    (copy_of_finished.work / ".id").unlink()  # a copy is the same folder; this one is to be another
     shared = tmp_path / "shared"
     shared.mkdir()
     environ = {"MLFLOW_TRACKING_URI": f"sqlite:///{shared / 'mlflow.db'}"}
