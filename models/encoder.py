@@ -55,6 +55,16 @@ class LSTMEncoder(Encoder):
         states_TBH, _ = self.lstm(frames_TBD, dropout=dropout)
         return states_TBH
 
+    def frame_products(self, frames_ND: Tensor) -> Tensor:
+        """Give the lowest layer's product with every frame, (N, 4H): the same wherever in a sequence the frame stands."""
+        return self.lstm.input_product(frames_ND)
+
+    def forward_from_products(self, products_TBG: Tensor) -> Tensor:
+        """Give what `forward` gives without dropout, from frames' products; these may be overwritten."""
+        states_TBH: Tensor
+        states_TBH, _ = self.lstm.forward_from_product(products_TBG)
+        return states_TBH
+
     def represent(self, frames_TBD: Tensor) -> tuple[LSTMState, ...]:
         """Give (h, c) of every layer after the last frame: the paper's representation."""
         last: tuple[LSTMState, ...]

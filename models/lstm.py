@@ -1,7 +1,7 @@
 """The LSTM of the paper's section 2.1: one layer, and layers on top of one another.
 
-Plain torch operations, so that the loop can be read against the equations. Encoders and decoders
-are built from it in encoder.py and autoencoder.py.
+The plain loop can be read against the equations; what usually runs in its place is fused_lstm.py, which gives the same to
+rounding. Encoders and decoders are built from it in encoder.py and autoencoder.py.
 
 Letters: T steps, B sequences, D inputs, H units of a layer, G = 4H pre-activations.
 """
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models import fused_lstm
 from models.dropout import Dropout
 from models.initial import uniform_fan_in_
 
@@ -80,7 +81,7 @@ class PeepholeLSTM(nn.Module):
         nn.init.zeros_(self.peephole)
 
     def forward(
-        self, x_TBD: Tensor | None, state: LSTMState, *, steps: int | None = None
+        self, x_TBD: Tensor | None, state: LSTMState | None = None, *, steps: int | None = None
     ) -> tuple[Tensor, LSTMState]:
         """Run the layer over a sequence.
 
@@ -90,24 +91,93 @@ class PeepholeLSTM(nn.Module):
         Args:
             x_TBD: Inputs. None means a zero input at each of `steps` steps: the input weights then
                 contribute nothing, the bias is added as ever.
-            state: Where to start, (B, H) each.
+            state: Where to start, (B, H) each; zeros when left out.
             steps: Needed when x_TBD is None.
 
         Returns:
             h_TBH at every step, and the state after the last, in the parameters' dtype.
 
         Raises:
-            ValueError: The number of steps is unknown or contradictory, or the layer has no input
-                weights for the inputs given.
+            ValueError: The number of steps is unknown or contradictory, the layer has no input
+                weights for the inputs given, or there is neither input nor state.
+            RuntimeError: In the backward pass of the fused implementation, when a second derivative
+                is asked for.
         """
+        if x_TBD is None:
+            if steps is None:
+                raise ValueError("without inputs the number of steps is unknown: pass steps=")
+            if state is None:
+                raise ValueError("without inputs and without a state the batch size is unknown")
+            return self._run(None, state, steps, len(state.h_BH))
+        if steps not in (None, len(x_TBD)):
+            raise ValueError(f"steps={steps} contradicts the {len(x_TBD)} inputs: leave steps out")
+        return self.forward_from_product(self.input_product(x_TBD), state)
+
+    def input_product(self, x: Tensor) -> Tensor:
+        """Give W_x x, (..., 4H) for inputs (..., D), without bias: the part that knows nothing of earlier steps.
+
+        Raises:
+            ValueError: The layer has no input weights.
+        """
+        if self.weight_x is None:
+            raise ValueError("this layer has no input weights: pass None instead of inputs")
+        # One product for all steps and sequences.
+        return functional.linear(x, self.weight_x)
+
+    def forward_from_product(
+        self, product_TBG: Tensor, state: LSTMState | None = None
+    ) -> tuple[Tensor, LSTMState]:
+        """Run the layer over inputs whose product is known already.
+
+        Args:
+            product_TBG: What `input_product` gave. It may be overwritten: hand over a tensor that nobody needs.
+            state: Where to start; zeros when left out.
+
+        Returns:
+            As `forward`.
+        """
+        steps, batch, _ = product_TBG.shape
+        return self._run(product_TBG, state, steps, batch)
+
+    def _run(
+        self, product_TBG: Tensor | None, state: LSTMState | None, steps: int, batch: int
+    ) -> tuple[Tensor, LSTMState]:
+        implementation = fused_lstm.chosen(self.weight_h)
+        if implementation == "plain":
+            return self._plainly(product_TBG, state, steps, batch)
+        h_1TBH, h_1BH, c_1BH = fused_lstm.run(
+            None if product_TBG is None else product_TBG.unsqueeze(0),
+            self.weight_h.unsqueeze(0),
+            self.bias.unsqueeze(0),
+            self.peephole.unsqueeze(0),
+            None if state is None else (state.h_BH.unsqueeze(0), state.c_BH.unsqueeze(0)),
+            steps=steps,
+            batch=batch,
+            implementation=implementation,
+        )
+        return h_1TBH.squeeze(0), LSTMState(h_1BH.squeeze(0), c_1BH.squeeze(0))
+
+    def _plainly(
+        self, product_TBG: Tensor | None, state: LSTMState | None, steps: int, batch: int
+    ) -> tuple[Tensor, LSTMState]:
+        """The equations, one operation after the other: what the fused implementation is tested against."""
+        if state is None:
+            zeros_BH = self.weight_h.new_zeros(batch, self.hidden_size)
+            state = LSTMState(zeros_BH, zeros_BH)
         h_BH, c_BH = state
         full = self.weight_h.dtype
         c_BH = c_BH.to(full)
         weight_HG = self._lowered(self.weight_h).t()
         peep_i_H, peep_f_H, peep_o_H = self.peephole.unbind(0)
+        # unbind, because its gradient is one stack; indexing step by step would fill a (T, B, G) gradient
+        # with zeros T times.
+        products: Sequence[Tensor | None] = (
+            [None] * steps if product_TBG is None else product_TBG.unbind(0)
+        )
         outputs = []
-        for from_input in self._from_input(x_TBD, steps):
-            gates_BG = torch.addmm(from_input, h_BH, weight_HG).to(full)
+        for from_input_BG in products:
+            from_state_BG = h_BH @ weight_HG if from_input_BG is None else torch.addmm(from_input_BG, h_BH, weight_HG)  # fmt: skip
+            gates_BG = from_state_BG.to(full) + self.bias
             i_BH, f_BH, candidate_BH, o_BH = gates_BG.chunk(4, dim=1)
             i_BH = torch.sigmoid(i_BH + peep_i_H * c_BH)
             f_BH = torch.sigmoid(f_BH + peep_f_H * c_BH)
@@ -127,20 +197,6 @@ class PeepholeLSTM(nn.Module):
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             return weight.to(torch.get_autocast_dtype(device))
         return weight
-
-    def _from_input(self, x_TBD: Tensor | None, steps: int | None) -> Sequence[Tensor]:
-        """Give W_x x_t + b for every step: T tensors of (B, G), or of (G,) when the input is zero."""
-        if x_TBD is None:
-            if steps is None:
-                raise ValueError("without inputs the number of steps is unknown: pass steps=")
-            return [self.bias] * steps
-        if self.weight_x is None:
-            raise ValueError("this layer has no input weights: pass None instead of inputs")
-        if steps not in (None, len(x_TBD)):
-            raise ValueError(f"steps={steps} contradicts the {len(x_TBD)} inputs: leave steps out")
-        # One product for all steps. unbind, because its gradient is one stack; indexing step by step
-        # would fill a (T, B, G) gradient with zeros T times.
-        return functional.linear(x_TBD, self.weight_x, self.bias).unbind(0)
 
 
 class StackedLSTM(nn.Module):
@@ -190,17 +246,51 @@ class StackedLSTM(nn.Module):
         Raises:
             ValueError: There is neither input nor state, or not one state for every layer.
         """
+        states = self._states(state)
+        if dropout is not None and x_TBD is not None:
+            x_TBD = dropout(x_TBD)
+        h_TBH, lowest = self._layer(0)(x_TBD, states[0], steps=steps)
+        return self._above(h_TBH, lowest, states, dropout)
+
+    def forward_from_product(
+        self, product_TBG: Tensor, state: Sequence[LSTMState] | None = None
+    ) -> tuple[Tensor, tuple[LSTMState, ...]]:
+        """Run all layers over inputs whose product with the lowest layer's weights is known (`input_product`).
+
+        Arguments as in `PeepholeLSTM.forward_from_product`, answer as in `forward`.
+        """
+        states = self._states(state)
+        h_TBH, lowest = self._layer(0).forward_from_product(product_TBG, states[0])
+        return self._above(h_TBH, lowest, states, None)
+
+    def input_product(self, x: Tensor) -> Tensor:
+        """Give the lowest layer's product with inputs, (..., D) to (..., 4H)."""
+        return self._layer(0).input_product(x)
+
+    def _layer(self, index: int) -> PeepholeLSTM:
+        layer = self.layers[index]
+        assert isinstance(layer, PeepholeLSTM)  # a ModuleList forgets the type
+        return layer
+
+    def _states(self, state: Sequence[LSTMState] | None) -> Sequence[LSTMState | None]:
         if state is None:
-            if x_TBD is None:
-                raise ValueError("without inputs and without a state the batch size is unknown")
-            state = self.zero_state(x_TBD.shape[1], x_TBD)
+            return [None] * len(self.layers)
         if len(state) != len(self.layers):
             raise ValueError(f"{len(state)} states for {len(self.layers)} layers: give one a layer")
-        last = []
-        for layer, layer_state in zip(self.layers, state, strict=True):
-            if dropout is not None and x_TBD is not None:
+        return state
+
+    def _above(
+        self,
+        x_TBD: Tensor,
+        lowest: LSTMState,
+        states: Sequence[LSTMState | None],
+        dropout: Dropout | None,
+    ) -> tuple[Tensor, tuple[LSTMState, ...]]:
+        """Run the layers above the lowest."""
+        last = [lowest]
+        for index in range(1, len(self.layers)):
+            if dropout is not None:
                 x_TBD = dropout(x_TBD)
-            x_TBD, layer_last = layer(x_TBD, layer_state, steps=steps)
+            x_TBD, layer_last = self._layer(index)(x_TBD, states[index])
             last.append(layer_last)
-        assert x_TBD is not None  # there is at least one layer
         return x_TBD, tuple(last)

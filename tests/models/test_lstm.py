@@ -10,10 +10,19 @@ import pytest
 import torch
 from torch import nn
 
+from models import fused_lstm
 from models.dropout import Dropout
 from models.lstm import LSTMState, PeepholeLSTM, StackedLSTM
 
+pytestmark = pytest.mark.usefixtures("implementation")
 SIZES = [(5, 3, 4, 6), (1, 3, 4, 6), (5, 1, 4, 6), (3, 2, 7, 5), (2, 2, 1, 1)]
+
+
+@pytest.fixture(params=["plain", "in_place", "compiled"])
+def implementation(request):
+    """Every test of this file is one of each implementation."""
+    with fused_lstm.use(request.param):
+        yield
 
 
 def sigmoid(z):

@@ -1,0 +1,271 @@
+"""The fused LSTM's steps on a CPU: matrix products by torch, all that is pointwise by one loop of lstm_step.c.
+
+The C file is compiled when it is first needed, with the machine's own compiler (`CC`, else cc) for the machine's own
+instructions, and kept under the user's cache folder. `why_not` says why there is none; in_place_lstm.py then does the same
+with torch's operations. Letters as in fused_lstm.py.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shlex
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+LOG = logging.getLogger(__name__)
+SOURCE = Path(__file__).with_name("lstm_step.c")
+FLAGS = ("-O3", "-std=c99", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
+NAMES = {torch.float32: "float", torch.float64: "double"}
+COMPILE_TIMEOUT_S = 120
+
+
+class NoCompilerError(Exception):
+    """The C file could not be compiled or loaded."""
+
+
+def why_not() -> str:
+    """Why the compiled steps cannot be had here, in a clause; empty if they can."""
+    try:
+        _library(torch.float32)
+    except NoCompilerError as error:
+        return str(error)
+    return ""
+
+
+def supports(dtype: torch.dtype) -> bool:
+    """Whether the steps are compiled for this dtype of the state."""
+    return dtype in NAMES
+
+
+def forward(
+    gates_RTBG: Tensor,
+    weight_h_RGH: Tensor,
+    bias_RG: Tensor,
+    peephole_R3H: Tensor,
+    h_RTBH: Tensor,
+    c_RTBH: Tensor,
+    *,
+    fresh: bool,
+    from_zero: bool,
+) -> None:
+    """Run all steps; arguments as in fused_lstm.Backend."""
+    replicas, steps, batch, units = _shape(gates_RTBG)
+    run = _library(gates_RTBG.dtype).forward
+    bias, peephole = bias_RG.contiguous(), peephole_R3H.contiguous()
+    size = gates_RTBG.element_size()
+    gates_step, state_step = batch * 4 * units * size, batch * units * size
+    gates, h, c = gates_RTBG.data_ptr(), h_RTBH.data_ptr(), c_RTBH.data_ptr()
+    gates_stride, state_stride = gates_RTBG.stride(0), h_RTBH.stride(0)
+    threads = torch.get_num_threads()
+    bias_at, peephole_at = bias.data_ptr(), peephole.data_ptr()
+    multiply = Recurrent(gates_RTBG, weight_h_RGH, h_RTBH, fresh=fresh)
+    for step in range(steps):
+        if step or not from_zero:
+            multiply(step)
+        run(
+            replicas, batch, units, bias_at, peephole_at, gates + step * gates_step, gates_stride,
+            c + step * state_step, c + (step + 1) * state_step, h + (step + 1) * state_step, state_stride, threads,
+        )  # fmt: skip
+
+
+def backward(
+    gates_RTBG: Tensor,
+    d_gates_RTBG: Tensor,
+    weight_h_RGH: Tensor,
+    peephole_R3H: Tensor,
+    c_RTBH: Tensor,
+    d_output_RTBH: Tensor | None,
+    d_h_RBH: Tensor | None,
+    d_c_RBH: Tensor,
+    *,
+    to_start: bool,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Run all steps backwards; arguments as in fused_lstm.Backend."""
+    replicas, steps, batch, units = _shape(gates_RTBG)
+    run = _library(gates_RTBG.dtype).backward
+    peephole = peephole_R3H.contiguous()
+    size = gates_RTBG.element_size()
+    gates_step, state_step = batch * 4 * units * size, batch * units * size
+    gates, d_gates, c = gates_RTBG.data_ptr(), d_gates_RTBG.data_ptr(), c_RTBH.data_ptr()
+    gates_stride, state_stride = gates_RTBG.stride(0), c_RTBH.stride(0)
+    output, output_step, output_stride = 0, 0, 0
+    if d_output_RTBH is not None:
+        output, output_step = d_output_RTBH.data_ptr(), state_step
+        output_stride = d_output_RTBH.stride(0)
+    sums_R7H = gates_RTBG.new_zeros(replicas, 7, units)
+    threads = torch.get_num_threads()
+    peephole_at, sums_at, d_c_at = peephole.data_ptr(), sums_R7H.data_ptr(), d_c_RBH.data_ptr()
+    before_RBH = d_h_RBH
+    multiply = RecurrentBack(d_gates_RTBG, weight_h_RGH)
+    for step in range(steps - 1, -1, -1):
+        run(
+            replicas, batch, units, peephole_at, gates + step * gates_step, d_gates + step * gates_step, gates_stride,
+            c + step * state_step, c + (step + 1) * state_step, state_stride, output + step * output_step, output_stride,
+            0 if before_RBH is None else before_RBH.data_ptr(), d_c_at, sums_at, threads,
+        )  # fmt: skip
+        before_RBH = multiply(step) if step or to_start else None
+    d_bias_RG = sums_R7H[:, :4].reshape(replicas, 4 * units)
+    return d_bias_RG, sums_R7H[:, 4:], before_RBH
+
+
+def _shape(gates_RTBG: Tensor) -> tuple[int, int, int, int]:
+    replicas, steps, batch, gates = gates_RTBG.shape
+    return replicas, steps, batch, gates // 4
+
+
+class Recurrent:
+    """W_h h of a step added to its gates, in the dtype of the weights."""
+
+    def __init__(
+        self, gates_RTBG: Tensor, weight_h_RGH: Tensor, h_RTBH: Tensor, *, fresh: bool
+    ) -> None:
+        """Prepare all steps, so that a step costs one call."""
+        self._lower = weight_h_RGH.dtype != gates_RTBG.dtype
+        self._fresh = fresh
+        self._alone = len(gates_RTBG) == 1
+        if self._alone:
+            self._gates = gates_RTBG[0].unbind(0)
+            self._h, self._weight = h_RTBH[0].unbind(0), weight_h_RGH[0].t()
+        else:
+            self._gates = gates_RTBG.unbind(1)
+            self._h, self._weight = h_RTBH.unbind(1), weight_h_RGH.transpose(1, 2)
+
+    def __call__(self, step: int) -> None:
+        """Add the product of step `step`, which reads the state before it; overwrite where gates are fresh."""
+        gates, h = self._gates[step], self._h[step]
+        if self._lower:
+            product = h.to(self._weight.dtype) @ self._weight
+            gates.copy_(product) if self._fresh else gates.add_(product)
+        elif self._fresh:
+            torch.matmul(h, self._weight, out=gates)
+        elif self._alone:
+            gates.addmm_(h, self._weight)
+        else:
+            gates.baddbmm_(h, self._weight)
+
+
+class RecurrentBack:
+    """The gradient of the state before a step, from that of the step's gates."""
+
+    def __init__(self, d_gates_RTBG: Tensor, weight_h_RGH: Tensor) -> None:
+        """Prepare all steps, and one tensor that every answer is written into."""
+        replicas, _, batch, _ = d_gates_RTBG.shape
+        self._weight = weight_h_RGH[0] if replicas == 1 else weight_h_RGH
+        self._d_gates = d_gates_RTBG[0].unbind(0) if replicas == 1 else d_gates_RTBG.unbind(1)
+        self._lower = weight_h_RGH.dtype != d_gates_RTBG.dtype
+        self._answer_RBH = d_gates_RTBG.new_empty(replicas, batch, weight_h_RGH.shape[2])
+        self._out = self._answer_RBH[0] if replicas == 1 else self._answer_RBH
+
+    def __call__(self, step: int) -> Tensor:
+        """Give (R, B, H); the next call overwrites it."""
+        d_gates = self._d_gates[step]
+        if self._lower:
+            self._out.copy_(d_gates.to(self._weight.dtype) @ self._weight)
+        else:
+            torch.matmul(d_gates, self._weight, out=self._out)
+        return self._answer_RBH
+
+
+class _Library:
+    """The compiled functions for one dtype."""
+
+    def __init__(self, path: Path, real: str) -> None:
+        library = ctypes.CDLL(str(path))
+        number, address = ctypes.c_int64, ctypes.c_void_p
+        self.forward = library[f"forward_{real}"]
+        self.forward.argtypes = [
+            number, number, number, address, address, address, number, address, address, address, number, ctypes.c_int,
+        ]  # fmt: skip
+        self.backward = library[f"backward_{real}"]
+        self.backward.argtypes = [
+            number, number, number, address, address, address, number, address, address, number, address, number,
+            address, address, address, ctypes.c_int,
+        ]  # fmt: skip
+        self.forward.restype = self.backward.restype = None
+
+
+@cache
+def _library(dtype: torch.dtype) -> _Library:
+    """Compile, if no earlier process did, and load.
+
+    Raises:
+        NoCompilerError: There is no compiler, or it or the loader failed.
+    """
+    return _load(dtype)
+
+
+def _load(dtype: torch.dtype) -> _Library:
+    real = NAMES[dtype]
+    compiler = shlex.split(os.environ.get("CC") or "cc")
+    threaded = _shares_openmp()
+    flags = [*FLAGS, f"-DREAL={real}", *(["-DIS_DOUBLE"] if real == "double" else [])]
+    flags += ["-fopenmp" if threaded else "-fopenmp-simd"]
+    flags += ["-march=native"] if platform.machine() in ("x86_64", "AMD64") else ["-mcpu=native"]
+    content = SOURCE.read_bytes()
+    identity = hashlib.sha256(
+        b"\0".join([content, repr((compiler, flags)).encode(), _processor()])
+    ).hexdigest()[:16]
+    failures = []
+    for folder in _folders():
+        path = folder / f"lstm_step-{identity}.so"
+        try:
+            if not path.exists():
+                _compile([*compiler, *flags], path)
+            return _Library(path, real)
+        except (OSError, subprocess.SubprocessError) as error:
+            said = getattr(error, "stderr", "") or str(error)
+            failures.append(f"{shlex.join(compiler)}: {str(said).strip()[-300:]}")
+            if isinstance(error, FileNotFoundError):
+                break
+    raise NoCompilerError("; ".join(failures))
+
+
+def _compile(command: list[str], path: Path) -> None:
+    """Compile beside and rename: of several processes that begin together, each leaves a whole file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        subprocess.run(
+            [*command, str(SOURCE), "-o", str(made), "-lm"],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=COMPILE_TIMEOUT_S,
+        )
+        made.rename(path)
+    LOG.info("compiled the LSTM's steps into %s", path)
+
+
+def _folders() -> list[Path]:
+    """Where the library may be kept: the user's cache, or what is ours alone in the folder of temporary files."""
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return [kept / "video-lstm-harness"]
+
+
+def _shares_openmp() -> bool:
+    """Whether torch brings an OpenMP runtime that the library will share, by the name that the linker knows it by.
+
+    Two runtimes in one process have two pools of threads, each spinning while the other works.
+    """
+    return (Path(torch.__file__).parent / "lib" / "libgomp.so.1").exists()
+
+
+def _processor() -> bytes:
+    """What tells processors apart that share a home folder: code for one may not run on another."""
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return platform.processor().encode()
+    lines = info.read_bytes().splitlines()
+    wanted = (b"flags", b"Features", b"model name", b"CPU part")
+    return b"\n".join(
+        next((line for line in lines if line.startswith(name)), b"") for name in wanted
+    )
