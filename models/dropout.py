@@ -70,5 +70,6 @@ class Dropout:
                 f"{rank_size} sequences, but rows {self.rows} of a global batch of "
                 f"{self.batch_size} are {draws_TBD.shape[1]}"
             )
-        mask_TBD = (draws_TBD >= self.ratio).to(x_TBD.device, x_TBD.dtype)
-        return x_TBD * mask_TBD / (1 - self.ratio)
+        # In place, and scaled here: one tensor is kept for the backward pass, and x is gone over once.
+        factors_TBD = draws_TBD.ge_(self.ratio).div_(1 - self.ratio)
+        return x_TBD * factors_TBD.to(x_TBD.device, x_TBD.dtype)
