@@ -5,14 +5,13 @@ Prints a Markdown table; `--json FILE` writes the figures too. Nothing here is a
 
 import argparse
 import json
+import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import h5py
@@ -20,7 +19,6 @@ import numpy as np
 import torch
 
 from harness import loop
-from models.lstm import StackedLSTM
 from slurm.ddp import Ranks
 from tasks.data.digits import Digits
 from tasks.data.features import FeatureStore, StorePlan, write_shard
@@ -31,59 +29,11 @@ from tasks.schedule import Schedule
 from tasks.subset import Subset
 from tasks.task import Shard
 from tests.benchmarks import decoding as decoders
-from tests.benchmarks import many_runs
+from tests.benchmarks import lstm, many_runs
 from tests.benchmarks.generator import CANVAS, SIDE, obvious
+from tests.benchmarks.ratios import ROUNDS, Ratio, compare
 
-ROUNDS = 7
 GROUPS = ("features", "decoding", "generator", "lstm", "loop", "commands", "report")
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """Time of one thing over the time of its peer."""
-
-    what: str
-    peer: str
-    median: float
-    low: float
-    high: float
-    seconds: float
-    """Median of the thing itself."""
-
-
-def compare(
-    what: str, run: Callable[[], object], peer: str, run_peer: Callable[[], object]
-) -> Ratio:
-    """Time two things in turn, A B A B ..., so that a drift of the machine hits both."""
-    run(), run_peer()
-    pairs = []
-    for _ in range(ROUNDS):
-        times = []
-        for each in (run, run_peer):
-            began = time.perf_counter()
-            each()
-            times.append(time.perf_counter() - began)
-        pairs.append(times)
-    ratios = [own / other for own, other in pairs]
-    seconds = statistics.median(own for own, _ in pairs)
-    return Ratio(what, peer, statistics.median(ratios), min(ratios), max(ratios), seconds)
-
-
-def lstm(steps: int, batch: int, inputs: int, units: int) -> Ratio:
-    """The plain peephole LSTM against torch.nn.LSTM, which has no peepholes; forward and backward."""
-    ours, theirs = StackedLSTM(inputs, units, 1), torch.nn.LSTM(inputs, units)
-    frames_TBD = torch.randn(steps, batch, inputs)
-
-    def run_ours() -> None:
-        ours.zero_grad()
-        ours(frames_TBD)[0].sum().backward()
-
-    def run_theirs() -> None:
-        theirs.zero_grad()
-        theirs(frames_TBD)[0].sum().backward()
-
-    name = f"peephole LSTM, forward + backward, T={steps} B={batch} D={inputs} H={units}"
-    return compare(name, run_ours, "torch.nn.LSTM (no peepholes)", run_theirs)
 
 
 def training_loop() -> Ratio:
@@ -258,12 +208,7 @@ def main() -> None:
             "features": lambda: feature_windows(folder),
             "decoding": lambda: decoding(folder),
             "generator": lambda: [generator()],
-            "lstm": lambda: [
-                lstm(16, 64, 4096, 2048),
-                lstm(16, 128, 512, 512),
-                lstm(16, 128, 1024, 128),
-                lstm(16, 16, 400, 128),
-            ],
+            "lstm": lambda: lstm.ratios(os.cpu_count() or 1) + lstm.ratios(1),
             "loop": lambda: [training_loop()],
             "commands": commands,
             "report": lambda: [report(folder / "many")],
@@ -272,14 +217,14 @@ def main() -> None:
     torch.distributed.destroy_process_group()
     write = sys.stdout.write
     write(
-        f"torch {torch.__version__}, Python {platform.python_version()}, one thread, {ROUNDS} rounds\n\n"
+        f"torch {torch.__version__}, Python {platform.python_version()}, one thread and {ROUNDS} rounds where nothing else is said\n\n"
     )
     write(
-        "| what | against | ratio (median) | min - max | seconds |\n| --- | --- | ---: | ---: | ---: |\n"
+        "| what | against | ratio (median) | min - max | goal | seconds |\n| --- | --- | ---: | ---: | ---: | ---: |\n"
     )
     for each in ratios:
         write(
-            f"| {each.what} | {each.peer} | {each.median:.2f} | {each.low:.2f} - {each.high:.2f} | {each.seconds:.3f} |\n"
+            f"| {each.what} | {each.peer} | {each.median:.2f} | {each.low:.2f} - {each.high:.2f} | {each.goal} | {each.seconds:.3g} |\n"
         )
     if chosen.json:
         chosen.json.write_text(json.dumps([asdict(each) for each in ratios], indent=1) + "\n")
