@@ -110,8 +110,8 @@ def chosen(like: Tensor) -> str:
     if wanted in ("plain", "in_place"):
         return wanted
     device = like.device.type
-    if device not in ("cpu", "cuda") or not like.dtype.is_floating_point:
-        return "plain"  # "meta" follows shapes; others are not known here
+    if device not in ("cpu", "cuda") or not like.dtype.is_floating_point or _followed(like):
+        return "plain"  # "meta" follows shapes; other devices are not known here
     if wanted == "auto":
         if device == "cpu" and compiled_lstm.supports(like.dtype) and not compiled_lstm.why_not():
             return "compiled"
@@ -122,6 +122,15 @@ def chosen(like: Tensor) -> str:
     if refused:
         raise ValueError(f"{VARIABLE}={wanted} cannot be used ({refused}): unset it to let the fastest be chosen")  # fmt: skip
     return wanted
+
+
+def _followed(like: Tensor) -> bool:
+    """Whether somebody writes down the operations (torch.export, torch.compile, torch.jit): these must be torch's own."""
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        or type(like) not in (Tensor, torch.nn.Parameter)
+    )
 
 
 def _checked(name: str) -> str:

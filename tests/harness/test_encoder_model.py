@@ -15,6 +15,7 @@ from configs.cells import pretraining
 from configs.scales import scaled
 from harness import encoder_model
 from harness.result import Result
+from models import fused_lstm
 from tasks.cell import Cell
 from tasks.data.digits import Digits
 from tasks.encoders import LSTM, EncoderSpec, own
@@ -123,7 +124,9 @@ def test_another_process_loads_it_without_the_project_and_gets_equal_bits(
     built = encoder_model.encoder_of(cell, found.folder, size)
     with torch.no_grad():
         for name, frames_TBD in frames.items():
-            assert torch.equal(states[name], built(frames_TBD)), name
+            with fused_lstm.use("plain"):  # a traced graph is of torch's own operations
+                assert torch.equal(states[name], built(frames_TBD)), name
+            torch.testing.assert_close(states[name], built(frames_TBD), rtol=1e-5, atol=1e-6)
     about = MlflowClient(store).get_logged_model(model)
     assert about.name == "encoder"
     assert about.tags["cell"] == cell.key

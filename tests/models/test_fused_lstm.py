@@ -383,6 +383,21 @@ def test_the_plain_one_takes_what_has_no_numbers():
     assert h_TBH.shape == (4, 3, 5)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_what_follows_the_operations_gets_the_plain_ones():
+    encoder = filled(LSTMEncoder(6, 5, 2))
+    frames_TBD = torch.randn(4, 3, 6)
+    with fused_lstm.use("plain"), torch.no_grad():
+        expected_TBH = encoder(frames_TBD)
+    for followed in (
+        torch.export.export(encoder, (frames_TBD,)).module(),
+        torch.jit.trace(encoder, (frames_TBD,), check_trace=False),
+    ):
+        with torch.no_grad():
+            assert torch.equal(followed(frames_TBD), expected_TBH)
+
+
 def test_the_compiled_library_is_told_by_source_compiler_and_processor(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = tmp_path / "video-lstm-harness"
