@@ -34,6 +34,14 @@ class DivergedError(Exception):
     """The loss is not finite any more."""
 
 
+def diverged(mean: float, step: int, since: int, schedule: Schedule) -> DivergedError:
+    """The error of a mean loss, over the last `since` steps up to `step`, that is no number."""
+    return DivergedError(
+        f"the loss is {mean} within steps {step - since + 1} to {step}: lower the learning rate "
+        f"({schedule.learning_rate}) or clip_norm ({schedule.clip_norm})"
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
     """What training left behind."""
@@ -174,10 +182,7 @@ def train(
         if point or stop or save:
             mean = float(total) / since
             if not math.isfinite(mean):
-                raise DivergedError(
-                    f"the loss is {mean} within steps {step - since + 1} to {step}: lower the learning rate "
-                    f"({schedule.learning_rate}) or clip_norm ({schedule.clip_norm})"
-                )
+                raise diverged(mean, step, since, schedule)
         if point:
             for name, value in (
                 ("step", step),

@@ -18,6 +18,8 @@ class Job:
     """Machines that the processes are spread over evenly; one machine is all that the local launchers have."""
     cost: float = 1.0
     """Expected cost, in any unit: the costliest chain of needs goes first."""
+    together: str = ""
+    """Jobs of one rank with the same text here may be given to a worker together; empty: with no other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

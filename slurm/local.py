@@ -1,8 +1,8 @@
 """This machine: a bounded pool of worker processes that are fed one job after the other.
 
 A worker is a group of `ranks` processes started with torchrun's environment. It stays alive from job to job, so
-`import torch` is paid once per worker and not once per job. A job whose worker died without a word (SIGKILL, out
-of memory) is tried again; a job that raised is not.
+`import torch` is paid once per worker and not once per job. It may be given several jobs at once that go together. A
+job whose worker died without a word (SIGKILL, out of memory) is tried again, alone; a job that raised is not.
 """
 
 import itertools
@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from slurm.job import Event, Job, by_priority, done_before
@@ -38,20 +38,22 @@ class _Rank:
 
 @dataclass(eq=False)
 class _Group:
-    """The processes that carry out jobs together."""
+    """The processes that carry out a job, or several jobs together."""
 
     ranks: list[_Rank]
     log: Path
-    job: Job | None = None
-    finished: set[int] = field(default_factory=set)
+    jobs: dict[str, set[int]] = field(default_factory=dict)
+    """Ids of the jobs in hand, and which ranks have finished each."""
+    spent: bool = False
+    """Whether it ends with the jobs in hand."""
 
-    def send(self, job: Job) -> None:
-        self.job, self.finished = job, set()
+    def send(self, jobs: Sequence[Job]) -> None:
+        self.jobs = {job.id: set() for job in jobs}
         for rank in self.ranks:
             # A rank that is gone is noticed when its events end.
             with suppress(BrokenPipeError):
                 assert rank.process.stdin is not None
-                rank.process.stdin.write(f"{job.id}\n".encode())
+                rank.process.stdin.write(f"{' '.join(self.jobs)}\n".encode())
                 rank.process.stdin.flush()
 
 
@@ -59,7 +61,13 @@ class Local:
     """A launcher with a bounded number of processes on this machine."""
 
     def __init__(
-        self, command: Sequence[str], *, slots: int, logs: Path, gpus: Sequence[str] = ()
+        self,
+        command: Sequence[str],
+        *,
+        slots: int,
+        logs: Path,
+        gpus: Sequence[str] = (),
+        together: int = 1,
     ) -> None:
         """Make a launcher.
 
@@ -68,11 +76,13 @@ class Local:
             slots: processes that work at the same time; a job of more ranks than slots runs alone.
             logs: folder for what workers say outside any job.
             gpus: ids of this machine's GPUs; each process sees one of them, in turn.
+            together: jobs that a worker is given together, at most, where they may be (`Job.together`).
         """
         self._command = list(command)
         self._slots = slots
         self._logs = logs
         self._gpus = gpus
+        self._together = together
         self._groups: list[_Group] = []
         self._started = 0
         self._selector = selectors.DefaultSelector()
@@ -92,7 +102,7 @@ class Local:
                         Event(kind="skipped", job=job.id, detail="a cell that it needs failed")
                     )
                 self._feed(waiting, done, tries, on_event)
-                if not any(group.job for group in self._groups):
+                if not any(group.jobs for group in self._groups):
                     if not waiting:
                         break
                     continue
@@ -120,15 +130,42 @@ class Local:
         for job in list(waiting):
             if not done.issuperset(job.needs):
                 continue
-            busy = sum(len(group.ranks) for group in self._groups if group.job)
+            if job not in waiting:
+                continue  # given away with one before it
+            busy = sum(len(group.ranks) for group in self._groups if group.jobs)
             if busy and busy + job.ranks > self._slots:
                 return  # not the next one either: a job of many ranks must not starve behind small ones
-            idle = (g for g in self._groups if g.job is None and len(g.ranks) == job.ranks)
+            idle = (g for g in self._groups if not g.jobs and len(g.ranks) == job.ranks)
             group = next(idle, None) or self._start(job.ranks)
-            waiting.remove(job)
-            tries[job.id] += 1
-            group.send(job)
-            on_event(Event(kind="started", job=job.id))
+            given = self._with_others(job, waiting, done, tries, self._slots - busy)
+            for each in given:
+                waiting.remove(each)
+                tries[each.id] += 1
+            group.send(given)
+            for each in given:
+                on_event(Event(kind="started", job=each.id))
+
+    def _with_others(
+        self, job: Job, waiting: list[Job], done: set[str], tries: Counter[str], free: int
+    ) -> list[Job]:
+        """A job, and those that are given to its worker with it.
+
+        No more than an even share of them for every free slot, so that none idles. A job whose worker died is given
+        alone: it may be what killed the others.
+        """
+        if not job.together or job.ranks > 1 or tries[job.id]:
+            return [job]
+        alike = [
+            each
+            for each in waiting
+            if each.together == job.together
+            and each.ranks == 1
+            and not tries[each.id]
+            and done.issuperset(each.needs)
+        ]
+        share = -(-len(alike) // max(1, free))
+        others = [each for each in alike if each is not job]
+        return [job, *others[: min(self._together, share) - 1]]
 
     def _start(self, num_ranks: int) -> _Group:
         number = self._started
@@ -190,27 +227,29 @@ class Local:
         return events
 
     def _heard(self, group: _Group, index: int, event: Event) -> list[Event]:
-        if group.job is None or event.job != group.job.id:
+        if event.job not in group.jobs:
             return []
         if event.kind == "step":
             return [event] if index == 0 else []
         if event.kind == "failed" and len(group.ranks) > 1:
             # The other ranks wait in a collective for this one: the whole group ends.
-            return self._end_group(
-                group, Event(kind="failed", job=event.job, detail=f"rank {index}: {event.detail}")
-            )
-        if event.kind == "failed" and self._gpus:
-            # A CUDA error can outlast the job: the next one gets a fresh process.
-            return self._end_group(group, event)
+            del group.jobs[event.job]
+            return [replace(event, detail=f"rank {index}: {event.detail}"), *self._end_group(group)]
         if event.kind == "failed":
-            group.job = None
-            return [event]
+            # A CUDA error can outlast the job: the next one gets a fresh process.
+            group.spent = group.spent or bool(self._gpus)
+            return self._over(group, event)
         if event.kind == "done":
-            group.finished.add(index)
-            if len(group.finished) == len(group.ranks):
-                group.job = None
-                return [event]
+            finished = group.jobs[event.job]
+            finished.add(index)
+            if len(finished) == len(group.ranks):
+                return self._over(group, event)
         return []
+
+    def _over(self, group: _Group, event: Event) -> list[Event]:
+        """A job of a group that lives on, unless it is spent and this was its last."""
+        del group.jobs[event.job]
+        return [event, *(self._end_group(group) if group.spent and not group.jobs else [])]
 
     def _ended(self, group: _Group, index: int) -> list[Event]:
         """A rank's events have ended: it died, and its group with it."""
@@ -219,19 +258,15 @@ class Local:
         code = group.ranks[index].process.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
         who = f"rank {index}" if len(group.ranks) > 1 else "its worker"
-        event = (
-            Event(kind="lost", job=group.job.id, detail=f"{who} {how}{_last_line(group.log)}")
-            if group.job
-            else None
-        )
-        return self._end_group(group, event)
+        return self._end_group(group, f"{who} {how}{_last_line(group.log)}")
 
-    def _end_group(self, group: _Group, event: Event | None) -> list[Event]:
+    def _end_group(self, group: _Group, why: str = "") -> list[Event]:
+        """End a group; jobs that it has in hand are lost."""
         self._groups.remove(group)
         for rank in group.ranks:
             rank.process.kill()
             self._forget(rank)
-        return [event] if event else []
+        return [Event(kind="lost", job=job, detail=why) for job in group.jobs]
 
     def _forget(self, rank: _Rank) -> None:
         rank.process.wait()

@@ -73,13 +73,42 @@ def carry_out_all(jobs: Sequence[str], carry_out: Callable[[str, OnEvent], None]
     return 0
 
 
-def serve(events: TextIO, stop: StopFlag, carry_out: Callable[[str, OnEvent], None]) -> int:
-    """Carry out jobs by id until stdin closes.
+def carry_out_one(job: str, carry_out: Callable[[str, OnEvent], None], tell: OnEvent) -> None:
+    """Carry out a job and tell how it ended: an error is an event, the worker lives on.
+
+    Args:
+        job: its id.
+        carry_out: raises `Interrupted` to stop, any other exception to fail the job.
+        tell: takes events.
+
+    Raises:
+        Interrupted: when a stop was asked for.
+    """
+    try:
+        carry_out(job, tell)
+    except Interrupted:
+        raise
+    except Exception as error:  # noqa: BLE001 - see above
+        first_line = str(error).strip().splitlines() or [""]
+        tell(Event(kind="failed", job=job, detail=f"{type(error).__name__}: {first_line[0]}"))
+    else:
+        tell(Event(kind="done", job=job))
+
+
+def serve(
+    events: TextIO,
+    stop: StopFlag,
+    carry_out: Callable[[str, OnEvent], None],
+    together: Callable[[Sequence[str], OnEvent], None] | None = None,
+) -> int:
+    """Carry out jobs by id until stdin closes; a line names one, or several that are given together.
 
     Args:
         events: from `take_stdout`.
         stop: set when the process is asked to stop.
         carry_out: does one job; raises `Interrupted` to stop, any other exception to fail the job.
+        together: does several and tells how each ended; raises `Interrupted` to stop, any other exception to end this process.
+            None does one after the other.
 
     Returns:
         The process's exit code.
@@ -102,18 +131,18 @@ def serve(events: TextIO, stop: StopFlag, carry_out: Callable[[str, OnEvent], No
     threading.Thread(target=listen, daemon=True, name="driver").start()
     while not stop():
         try:
-            job = incoming.get(timeout=0.5)
+            line = incoming.get(timeout=0.5)
         except queue.Empty:
             continue
-        if job is None:
+        if line is None:
             break
         try:
-            carry_out(job, tell)
+            jobs = line.split()
+            if together is not None and len(jobs) > 1:
+                together(jobs, tell)
+            else:
+                for job in jobs:
+                    carry_out_one(job, carry_out, tell)
         except Interrupted:
             return INTERRUPTED
-        except Exception as error:  # noqa: BLE001 - a job's error is an event, the worker lives on
-            first_line = str(error).strip().splitlines() or [""]
-            tell(Event(kind="failed", job=job, detail=f"{type(error).__name__}: {first_line[0]}"))
-        else:
-            tell(Event(kind="done", job=job))
     return 0

@@ -7,15 +7,17 @@ dropout mask, is a function of (seed, step). Shapes: T frames of a block, B bloc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
 from tasks import videoeval
-from tasks.cell import UNKEYED, Cell
-from tasks.encoders import EncoderSpec
+from tasks.cell import UNKEYED, Cell, canonical
+from tasks.encoders import LSTM, EncoderSpec
 from tasks.pretrain import Pretrain
 from tasks.schedule import Schedule
 from tasks.subset import Subset
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from models.dropout import Dropout
+    from models.stacked import StackedBlocks
 
 
 class Blocks(NamedTuple):
@@ -177,6 +180,34 @@ class FewShot:
             LSTMClassifier.step_loss(model(batch.frames_TBD, batch.dropout), batch.labels_B).sum()
             / self.schedule.batch_size
         )
+
+    def together(self) -> str:
+        """Equal for cells that differ in shots and resample alone; empty where an encoder or the task is a user's own."""
+        if type(self) is not FewShot or type(self.encoder) is not LSTM:
+            return ""
+        told = canonical(self)
+        del told["subset"]["shots"], told["subset"]["resample"]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+    def stack(self, models: Sequence[torch.nn.Module]) -> torch.nn.Module:
+        """R classifiers as one."""
+        from models.stacked import StackedClassifiers
+
+        return StackedClassifiers(models)
+
+    def stack_batches(self, batches: Sequence[Blocks]) -> StackedBlocks:
+        """The blocks of R cells, each with its own masks."""
+        from models.stacked import stack_blocks
+
+        return stack_blocks(batches)
+
+    def losses(self, model: torch.nn.Module, batch: StackedBlocks) -> torch.Tensor:
+        """Every replica's `loss`, (R,)."""
+        from models.stacked import StackedClassifiers
+
+        logits_RTBC = model(batch.frames_RTBD, batch.dropouts)
+        loss_RB = StackedClassifiers.step_loss(logits_RTBC, batch.labels_RB)
+        return loss_RB.sum(1) / self.schedule.batch_size
 
     def num_chunks(self) -> int:
         """Pieces of the test list."""

@@ -8,7 +8,7 @@ Shapes: T frames of a sequence, B sequences of a batch, D numbers of a frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -152,3 +152,26 @@ class Task(Protocol):
 
     def products(self, model: torch.nn.Module) -> Mapping[str, Mapping[str, torch.Tensor]]:
         """State dicts to keep for cells that need this one, by file name (without suffix)."""
+
+
+@runtime_checkable
+class TrainsTogether(Protocol):
+    """A task whose cells can be trained as one stacked model, each its own replica, equal to alone to rounding.
+
+    R replicas: models of equal shape that differ in weights and in what they are trained on.
+    """
+
+    def together(self) -> str:
+        """Equal for tasks that may be stacked: they differ in what is drawn alone. Empty: this one never."""
+
+    def stack(self, models: Sequence[torch.nn.Module]) -> torch.nn.Module:
+        """One model of R built ones, whose weights are copied.
+
+        Its parameters have the names and the order that they have in one of these, and an axis R before the others.
+        """
+
+    def stack_batches(self, batches: Sequence[Any]) -> Any:
+        """One batch (a NamedTuple) of those that each replica would get alone."""
+
+    def losses(self, model: torch.nn.Module, batch: Any) -> torch.Tensor:
+        """Every replica's loss as it would be alone, (R,)."""

@@ -1,0 +1,240 @@
+"""Training of several cells as one stacked model: `loop.train` with an axis of replicas before everything.
+
+Each replica is its own cell: its own batches and masks, its gradient clipped by its own norm, its loss curve, and
+checkpoints in the very form that training alone writes and reads, so that an interrupted group goes on alone, or in
+another group. One that diverges leaves the stack, and the others go on. Numbers equal those of training alone to
+rounding: sums inside batched products may be taken in another order.
+
+Letters: R replicas, P parameters.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from harness import checkpoint, loop
+from harness.loop import CHECKPOINT_EVERY_S, LOGGED_POINTS, DivergedError, Trained
+from slurm.job import Interrupted
+from tasks.task import Shard, Task, TrainsTogether
+
+
+class TogetherTask(Task, TrainsTogether, Protocol):
+    """A task that can be trained together with others of its kind."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Member:
+    """A cell that is trained with others."""
+
+    key: str
+    """The cell's, written into checkpoints."""
+    task: TogetherTask
+    seed: int
+    model: nn.Module
+    """As built, on any device; gets the trained weights."""
+    folder: Path
+    """Where checkpoints are written."""
+    start: tuple[int, Mapping[str, Any]] | None = None
+    """The newest checkpoint (`checkpoint.newest`); None for a beginning."""
+    history: dict[str, list[float]] = field(
+        default_factory=lambda: {"step": [], "loss": [], "learning_rate": [], "time": []}
+    )
+    """The loss curve, as it grows."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Stack:
+    """What is trained: the members that are left, and all of them as one model."""
+
+    members: list[Member]
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    total_R: Tensor
+    """Each replica's losses since the last point of the curve."""
+
+    @classmethod
+    def of(
+        cls, members: list[Member], states: Sequence[Mapping[str, Any]], device: torch.device
+    ) -> "_Stack":
+        """Stack members as they are, or as their states are (one for each, or none at all)."""
+        task = members[0].task
+        for member, state in zip(members, states, strict=False):
+            member.model.load_state_dict(state["model"])
+        model = task.stack([member.model for member in members]).to(device).train()
+        optimizer = loop.build_optimizer(task.schedule, model)
+        total_R = torch.zeros(len(members), dtype=torch.float64, device=device)
+        if states:
+            optimizer.load_state_dict(joined([state["optimizer"] for state in states]))
+            total_R += torch.tensor([float(state["total"]) for state in states], device=device)
+        return cls(members=members, model=model, optimizer=optimizer, total_R=total_R)
+
+    def states(self, since: int) -> list[dict[str, Any]]:
+        """Everything that each member needs to go on, as `loop.train` keeps it."""
+        optimizer, totals = self.optimizer.state_dict(), self.total_R.tolist()
+        return [
+            {
+                "model": weights_of(self.model, replica),
+                "optimizer": part(optimizer, replica),
+                "history": member.history,
+                "total": totals[replica],
+                "since": since,
+            }
+            for replica, member in enumerate(self.members)
+        ]
+
+    def of_those(self, members: list[Member], since: int, device: torch.device) -> "_Stack":
+        """The same with some of its members alone, at least one."""
+        states = dict(zip(self.members, self.states(since), strict=True))
+        return _Stack.of(members, [states[member] for member in members], device)
+
+
+def weights_of(model: nn.Module, replica: int) -> dict[str, Tensor]:
+    """One replica's weights as the state dict of its own model, copied."""
+    return {name: each.detach()[replica].clone() for name, each in model.named_parameters()}
+
+
+def part(optimizer: Mapping[str, Any], replica: int) -> dict[str, Any]:
+    """One replica's part of a stacked model's optimiser state: what it would have alone.
+
+    Tensors with axes have the replicas on the first; others, such as the number of steps, are everybody's.
+    """
+    state = {
+        index: {
+            name: each[replica].clone() if isinstance(each, Tensor) and each.ndim else each
+            for name, each in of_parameter.items()
+        }
+        for index, of_parameter in optimizer["state"].items()
+    }
+    return {**optimizer, "state": state}
+
+
+def joined(optimizers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The optimiser state of a stacked model from those of its replicas, which are after equally many steps."""
+    first = optimizers[0]
+    state = {
+        index: {
+            name: torch.stack([each["state"][index][name] for each in optimizers])
+            if isinstance(value, Tensor) and value.ndim
+            else value
+            for name, value in of_parameter.items()
+        }
+        for index, of_parameter in first["state"].items()
+    }
+    return {**first, "state": state}
+
+
+def clip_grad_norms_(model: nn.Module, most: float) -> None:
+    """Clip each replica's gradient by its own L2 norm over all parameters, as `nn.utils.clip_grad_norm_` does of one."""
+    gradients = [each.grad for each in model.parameters() if each.grad is not None]
+    norms_PR = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients])
+    norm_R = torch.linalg.vector_norm(norms_PR, dim=0)
+    # A norm that is no number must not reach another replica: every factor falls on its own gradient alone.
+    factor_R = (most / (norm_R + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor_R.view(-1, *[1] * (gradient.ndim - 1)))
+
+
+def train(
+    members: Sequence[Member],
+    *,
+    device: torch.device,
+    should_stop: Callable[[], bool],
+    on_step: Callable[[int, int], None],
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+) -> dict[str, Trained | DivergedError]:
+    """Train cells to the end of their schedule, side by side.
+
+    Args:
+        members: of one `together()`, after equally many steps.
+        device: where to train.
+        should_stop: asked at every step boundary.
+        on_step: told (steps done, steps) now and then, for all that are left.
+        checkpoint_every_s: seconds between checkpoints of all.
+
+    Returns:
+        By key, what `loop.train` would return, or the error that it would raise. `Trained.seconds` is the time of all: what
+        one of them took alone is not known.
+
+    Raises:
+        Interrupted: when a stop was asked for; checkpoints of all that are left are on disk.
+        ValueError: when they cannot be stacked.
+    """
+    firsts = {0 if member.start is None else member.start[0] for member in members}
+    if len({member.task.together() for member in members}) != 1 or len(firsts) != 1:
+        raise ValueError(
+            "these cells cannot be trained together: they must be of one kind and after equally many steps; train "
+            "them apart"
+        )
+    task, (step,) = members[0].task, firsts
+    schedule = task.schedule
+    states = [member.start[1] for member in members if member.start is not None]
+    members = [
+        replace(member, history=member.start[1]["history"]) if member.start else member
+        for member in members
+    ]
+    since = int(states[0]["since"]) if states else 0
+    ended: dict[str, Trained | DivergedError] = {}
+    stack = _Stack.of(list(members), states, device)
+    first, began, saved = step, time.monotonic(), time.monotonic()
+    every = max(1, schedule.steps // LOGGED_POINTS)
+    shard = Shard(device=str(device))
+    while step < schedule.steps:
+        learning_rate = schedule.learning_rate_at(step)
+        for group in stack.optimizer.param_groups:
+            group["lr"] = learning_rate
+        batches = [member.task.batch(member.seed, step, shard) for member in stack.members]
+        batch = loop.to_device(task.stack_batches(batches), device)
+        stack.optimizer.zero_grad(set_to_none=True)
+        loss_R = task.losses(stack.model, batch)
+        # Each replica's loss reaches its own weights alone: the gradient of the sum is that of each.
+        torch.autograd.backward(loss_R.sum())
+        if schedule.clip_norm is not None:
+            clip_grad_norms_(stack.model, schedule.clip_norm)
+        stack.optimizer.step()
+        step += 1
+        since += 1
+        stack.total_R += loss_R.detach()
+
+        now = time.monotonic()
+        ended_late = step == schedule.steps and now - began > checkpoint_every_s
+        stop, save = should_stop(), now - saved > checkpoint_every_s or ended_late
+        point = step % every == 0 or step == schedule.steps
+        if point or stop or save:
+            means = dict(zip(stack.members, (stack.total_R / since).tolist(), strict=True))
+            for member, mean in means.items():
+                if not math.isfinite(mean):
+                    ended[member.key] = loop.diverged(mean, step, since, schedule)
+            left = [member for member in stack.members if member.key not in ended]
+            if not left:
+                return ended
+            if len(left) < len(stack.members):
+                stack = stack.of_those(left, since, device)
+        if point:
+            for member in stack.members:
+                for name, value in (
+                    ("step", step),
+                    ("loss", means[member]),
+                    ("learning_rate", learning_rate),
+                    ("time", time.time()),
+                ):
+                    member.history[name].append(value)
+            stack.total_R.zero_()
+            since = 0
+            on_step(step, schedule.steps)
+        if stop or (save and (step < schedule.steps or ended_late)):
+            for member, state in zip(stack.members, stack.states(since), strict=True):
+                checkpoint.save(member.folder, cell=member.key, step=step, state=state)
+            saved = time.monotonic()
+        if stop:
+            raise Interrupted(f"stopped after step {step} of {schedule.steps}")
+    seconds = 0.0 if first == schedule.steps else time.monotonic() - began
+    for replica, member in enumerate(stack.members):
+        member.model.load_state_dict(weights_of(stack.model, replica))
+        ended[member.key] = Trained(history=member.history, resumed_from=first, seconds=seconds)
+    return ended

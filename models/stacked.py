@@ -1,0 +1,143 @@
+"""Several LSTM classifiers of equal shape as one model: every weight has an axis of replicas before its own axes.
+
+What one replica computes hangs on nothing of another's, so each comes out as if it had been trained alone, to
+rounding; the matrix products of all are one batched product, which fills a device that one of them leaves idle.
+
+Letters: R replicas, T steps, B sequences of a replica, D numbers in a frame, H units, G = 4H pre-activations, C
+classes, F features of whatever is dropped from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.classifier import LSTMClassifier
+from models.dropout import Dropout
+from models.encoder import LSTMEncoder
+
+
+class StackedBlocks(NamedTuple):
+    """Labelled blocks of every replica, and each replica's own masks."""
+
+    frames_RTBD: Tensor
+    labels_RB: Tensor
+    dropouts: tuple[Dropout, ...] | None
+    """One a replica; None where nothing is dropped."""
+
+
+class StackedClassifiers(nn.Module):
+    """R classifiers as one; parameters are named as in one of them, with R before its axes.
+
+    Attributes:
+        encoder: Their encoders' weights.
+        readout: Their output weights.
+    """
+
+    def __init__(self, models: Sequence[nn.Module]) -> None:
+        """Stack classifiers, whose weights are copied.
+
+        Args:
+            models: `LSTMClassifier`s, at least one, each with an `LSTMEncoder`.
+
+        Raises:
+            ValueError: There is none, one is of another kind, or they are not of one shape.
+        """
+        super().__init__()
+        if not models:
+            raise ValueError("no model to stack: give at least one")
+        classifiers = [each for each in models if isinstance(each, LSTMClassifier)]
+        if len(classifiers) < len(models) or not all(
+            isinstance(each.encoder, LSTMEncoder) for each in classifiers
+        ):
+            raise ValueError(
+                "only LSTM classifiers with the LSTM stack can be stacked: train others alone"
+            )
+        shapes = [{name: each.shape for name, each in m.named_parameters()} for m in classifiers]
+        if any(each != shapes[0] for each in shapes):
+            raise ValueError("classifiers of different shapes cannot be stacked: train them apart")
+        self.encoder = _mirrored([each.encoder for each in classifiers])
+        self.readout = _mirrored([each.readout for each in classifiers])
+
+    def forward(self, frames_RTBD: Tensor, dropouts: Sequence[Dropout] | None = None) -> Tensor:
+        """Give logits_RTBC at every step.
+
+        Args:
+            frames_RTBD: Every replica's own frames.
+            dropouts: One a replica, applied where `LSTMClassifier` and its encoder apply theirs, in the same order.
+        """
+        x_RTBF = frames_RTBD
+        for layer in self.encoder.get_submodule("lstm.layers").children():
+            x_RTBF = _layer(layer, _dropped(x_RTBF, dropouts))
+        x_RTBF = _dropped(x_RTBF, dropouts)
+        weight_RCH, bias_RC = (self.readout.get_parameter(name) for name in ("weight", "bias"))
+        return _linear(x_RTBF, weight_RCH, bias_RC)
+
+    @staticmethod
+    def step_loss(logits_RTBC: Tensor, labels_RB: Tensor) -> Tensor:
+        """Give each sequence's cross entropy in nats, (R, B), as `LSTMClassifier.step_loss` does."""
+        R, T, B, _ = logits_RTBC.shape
+        labels_RTB = labels_RB[:, None].expand(R, T, B)
+        loss = functional.cross_entropy(
+            logits_RTBC.flatten(0, 2), labels_RTB.flatten(), reduction="none"
+        )
+        return loss.view(R, T, B).sum(1)
+
+
+def stack_blocks(
+    blocks: Iterable[tuple[Tensor, Tensor, Dropout | None]],
+) -> StackedBlocks:
+    """Put the batches of all replicas together: (frames_TBD, labels_B, dropout) each, all with dropout or all without."""
+    frames, labels, dropouts = zip(*blocks, strict=True)
+    given = tuple(each for each in dropouts if each is not None)
+    return StackedBlocks(torch.stack(frames), torch.stack(labels), given or None)
+
+
+def _mirrored(modules: Sequence[nn.Module]) -> nn.Module:
+    """Make a tree of modules without functions, in which every parameter is those of all `modules` on a first axis."""
+    made = nn.Module()
+    for name, _ in modules[0].named_parameters(recurse=False):
+        parts = [module.get_parameter(name).detach() for module in modules]
+        made.register_parameter(name, nn.Parameter(torch.stack(parts)))
+    for name, _ in modules[0].named_children():
+        made.add_module(name, _mirrored([module.get_submodule(name) for module in modules]))
+    return made
+
+
+def _linear(x_RTBI: Tensor, weight_ROI: Tensor, bias_RO: Tensor) -> Tensor:
+    """Give every replica's own linear map of its own inputs, (R, T, B, O)."""
+    flat = torch.baddbmm(bias_RO[:, None], x_RTBI.flatten(1, 2), weight_ROI.transpose(1, 2))
+    return flat.view(*x_RTBI.shape[:3], -1)
+
+
+def _layer(layer: nn.Module, x_RTBD: Tensor) -> Tensor:
+    """Run one peephole layer of every replica from a zero state: h_RTBH (equations in lstm.py)."""
+    weight_h_RGH = layer.get_parameter("weight_h")
+    peephole_R3H = layer.get_parameter("peephole")
+    gates_RTBG = _linear(x_RTBD, layer.get_parameter("weight_x"), layer.get_parameter("bias"))
+    weight_RHG = weight_h_RGH.transpose(1, 2)
+    peep_i_R1H, peep_f_R1H, peep_o_R1H = peephole_R3H[:, :, None].unbind(1)
+    R, _, B, _ = x_RTBD.shape
+    h_RBH = c_RBH = x_RTBD.new_zeros(R, B, weight_h_RGH.shape[2])
+    outputs = []
+    for from_input_RBG in gates_RTBG.unbind(1):
+        gates_RBG = torch.baddbmm(from_input_RBG, h_RBH, weight_RHG)
+        i_RBH, f_RBH, candidate_RBH, o_RBH = gates_RBG.chunk(4, dim=2)
+        i_RBH = torch.sigmoid(i_RBH + peep_i_R1H * c_RBH)
+        f_RBH = torch.sigmoid(f_RBH + peep_f_R1H * c_RBH)
+        c_RBH = f_RBH * c_RBH + i_RBH * torch.tanh(candidate_RBH)
+        o_RBH = torch.sigmoid(o_RBH + peep_o_R1H * c_RBH)
+        h_RBH = o_RBH * torch.tanh(c_RBH)
+        outputs.append(h_RBH)
+    return torch.stack(outputs, dim=1)
+
+
+def _dropped(x_RTBF: Tensor, dropouts: Sequence[Dropout] | None) -> Tensor:
+    """Drop features of every replica with the masks that it would meet alone."""
+    if dropouts is None:
+        return x_RTBF
+    return torch.stack([drop(x_TBF) for drop, x_TBF in zip(dropouts, x_RTBF, strict=True)])
