@@ -72,7 +72,11 @@ def main(arguments: list[str]) -> int:
             failed = _on_several_nodes(folder, workdir, keys, content["ranks_per_node"])
         else:
             logs = folder / "logs" / f"{array}_{index}"
-            failed = _on_this_node(folder, workdir, keys, content["ranks_per_node"], logs)
+            ranks = content["ranks_per_node"]
+            jobs = [
+                Job(id=key, ranks=ranks, together=content["kinds"].get(key, "")) for key in keys
+            ]
+            failed = _on_this_node(folder, workdir, jobs, content["together"], logs)
     except KeyboardInterrupt:
         return _left(folder, left, requeue=content["requeue"], moved=_progress(workdir, keys) != before)  # fmt: skip
     if failed:
@@ -82,7 +86,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _on_this_node(
-    folder: Path, workdir: Workdir, keys: list[str], ranks: int, logs: Path
+    folder: Path, workdir: Workdir, jobs: list[Job], together: int, logs: Path
 ) -> list[str]:
     failed = []
 
@@ -94,8 +98,9 @@ def _on_this_node(
             _say(f"{event.job[:16]} {event.kind} {event.detail}".strip())
 
     worker = [sys.executable, "-m", "harness.work", str(folder / "order.json")]
-    launcher = Local(worker, slots=ranks, logs=logs, gpus=visible_gpus())
-    launcher.run([Job(id=key, ranks=ranks) for key in keys], on_event)
+    slots = max((job.ranks for job in jobs), default=1)
+    launcher = Local(worker, slots=slots, logs=logs, gpus=visible_gpus(), together=together)
+    launcher.run(jobs, on_event)
     return failed
 
 

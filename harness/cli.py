@@ -125,6 +125,11 @@ def describe(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     help="Processes per pretraining cell (DDP), on each of its nodes.  [default: 1, or as the cluster says]",
 )
 @click.option(
+    "--together",
+    type=click.IntRange(min=1),
+    help="Classifiers that a process trains together, at most, as one stacked model.  [default: 10 on GPUs, else 1]",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Print the plan (and what sbatch would get) and stop."
 )
 @click.option(
@@ -149,6 +154,7 @@ def run(
     cluster: str,
     jobs: int | None,
     ranks: int | None,
+    together: int | None,
     dry_run: bool,
     follow: bool | None,
     pack: int | None,
@@ -171,12 +177,14 @@ def run(
         if cluster not in ("inline", "local"):
             _run_on_cluster(
                 source, experiment, settings, place, cluster,
-                ranks=ranks, dry_run=dry_run, follow=bool(follow), pack=pack, allow_dirty=allow_dirty, as_json=as_json,
+                ranks=ranks, dry_run=dry_run, follow=bool(follow), pack=pack, together=together,
+                allow_dirty=allow_dirty, as_json=as_json,
             )  # fmt: skip
             return
-        if cluster == "inline" and ((ranks or 1) > 1 or (jobs or 1) > 1):
+        if cluster == "inline" and max(ranks or 1, jobs or 1, together or 1) > 1:
             raise UsageError(
-                "--cluster inline is one process: leave --ranks and --jobs out, or use --cluster local"
+                "--cluster inline is one process, which does one cell at a time: leave --ranks, --jobs and --together out, "
+                "or use --cluster local"
             )
         waiting = "--detach" if follow is False else "--follow"
         for word, given in (
@@ -197,7 +205,10 @@ def run(
                 say(f"{reason}: treated as missing, its cell is done again")
             place.remember(source.name, source=source.text, settings=settings)
             options = launch.Options(
-                cluster="inline" if cluster == "inline" else "local", jobs=jobs, ranks=ranks or 1
+                cluster="inline" if cluster == "inline" else "local",
+                jobs=jobs,
+                ranks=ranks or 1,
+                together=together,
             )
             outcome = launch.run(source, experiment, made, place, settings, options)
         _report_outcome(source.name, place, made, outcome, as_json)
@@ -214,6 +225,7 @@ def _run_on_cluster(
     dry_run: bool,
     follow: bool,
     pack: int | None,
+    together: int | None,
     allow_dirty: bool,
     as_json: bool,
 ) -> None:
@@ -221,7 +233,8 @@ def _run_on_cluster(
 
     site = clustered.find_cluster(cluster, ranks)
     if dry_run:
-        clustered.preview(source, plan.make(experiment, place), place, site, pack, as_json=as_json)
+        made = plan.make(experiment, place)
+        clustered.preview(source, made, place, site, pack, together, as_json=as_json)
         return
     note = clustered.check_code(allow_dirty=allow_dirty)
     if note:
@@ -233,7 +246,7 @@ def _run_on_cluster(
             say(f"{reason}: treated as missing, its cell is done again")
         place.remember(source.name, source=source.text, settings=settings)
         told = (
-            clustered.send(source, experiment, made, place, settings, site, pack)
+            clustered.send(source, experiment, made, place, settings, site, pack, together)
             if made.todo
             else None
         )

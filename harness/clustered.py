@@ -53,11 +53,12 @@ def preview(
     workdir: Workdir,
     cluster: Cluster,
     pack: int | None,
+    together: int | None,
     *,
     as_json: bool,
 ) -> None:
     """Print what would be sent."""
-    composition = sending.compose(source.name, plan, workdir, cluster, pack=pack)
+    composition = sending.compose(source.name, plan, workdir, cluster, pack=pack, together=together)
     stale = planning.stale(plan, workdir)
     if as_json:
         content = {
@@ -78,13 +79,14 @@ def send(
     settings: tuple[str, ...],
     cluster: Cluster,
     pack: int | None,
+    together: int | None,
 ) -> Told:
     """Send what is missing and neither queues nor runs; the caller holds the lock.
 
     Raises:
         UsageError: when SLURM takes nothing of it, or no report could draw it.
     """
-    composition = sending.compose(source.name, plan, workdir, cluster, pack=pack)
+    composition = sending.compose(source.name, plan, workdir, cluster, pack=pack, together=together)
     launch.rehearse(source.name, experiment, plan, workdir, settings)
     by_key = {cell.key: cell for cell in plan.cells}
     for key in plan.damaged:

@@ -18,6 +18,7 @@ from harness import attempt, checkpoint, result, together
 from harness.attempt import Attempt, in_one_line
 from harness.loop import DivergedError, Trained
 from harness.order import Order
+from harness.plan import kind_together
 from harness.together import Member
 from harness.workdir import Workdir
 from slurm.ddp import Ranks
@@ -36,7 +37,7 @@ def form(cells: Sequence[Cell], workdir: Workdir) -> list[dict[str, Cell]]:
     """
     groups: defaultdict[tuple[str, int], dict[str, Cell]] = defaultdict(dict)
     for cell in cells:
-        kind = cell.task.together() if isinstance(cell.task, TrainsTogether) else ""
+        kind = kind_together(cell)
         if kind and not workdir.accepted(cell.key).exists():
             found = checkpoint.newest(result.attempts(workdir, cell), cell=cell.key)
             groups[kind, found[0] if found else 0][cell.key] = cell

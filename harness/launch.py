@@ -40,6 +40,8 @@ class Options:
     """Processes at the same time; None for one per GPU, or per core where there is none."""
     ranks: int = 1
     """Processes per cell of a task that is worth several."""
+    together: int | None = None
+    """Cells that a process trains together, at most; None for as many as pay."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +67,7 @@ def jobs_of(cells: tuple[Cell, ...], ranks: int) -> list[Job]:
             needs=tuple(need.key for need in cell.needs),
             ranks=ranks if cell.task.parallel else 1,
             cost=cell.task.gflop(),
+            together=planning.kind_together(cell),
         )
         for cell in cells
     ]
@@ -235,7 +238,8 @@ def _launcher(
     path = workdir.root / "orders" / f"{source.name}.json"
     Order(workdir=str(workdir.root.resolve()), source=source.text, settings=settings).write(path)
     command = [sys.executable, "-m", "harness.work", str(path)]
-    return Local(command, slots=slots, logs=workdir.logs, gpus=gpus)
+    together = planning.most_together(options.together, gpus=bool(gpus))
+    return Local(command, slots=slots, logs=workdir.logs, gpus=gpus, together=together)
 
 
 def _in_this_process(

@@ -10,6 +10,22 @@ from configs.experiment import Experiment
 from harness import result
 from harness.workdir import Workdir
 from tasks.cell import Cell
+from tasks.task import TrainsTogether
+
+TOGETHER_ON_GPU = 10
+"""Cells that a worker trains together on a GPU, at most, where nobody says otherwise: the paper's resamples."""
+TOGETHER_ON_CPU = 1
+"""The same on a CPU (docs/performance.md)."""
+
+
+def most_together(asked: int | None, *, gpus: bool) -> int:
+    """How many cells a worker trains together, at most: what was asked for, or what pays."""
+    return asked or (TOGETHER_ON_GPU if gpus else TOGETHER_ON_CPU)
+
+
+def kind_together(cell: Cell) -> str:
+    """Equal for cells that can be trained together; empty for one that never can."""
+    return cell.task.together() if isinstance(cell.task, TrainsTogether) else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

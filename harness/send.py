@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from configs.clusters import Cluster
 from harness import files, provenance, sent, submission
+from harness import plan as planning
 from harness.order import Order
 from harness.plan import Plan
 from harness.source import Source, UsageError
@@ -34,6 +35,10 @@ class Composition:
     arrays: tuple[Array, ...]
     in_hand: Mapping[str, sent.Sent]
     """Cells that lack a result and are not sent: they queue or run."""
+    together: int = 1
+    """Cells that a process trains together, at most, of those of its task."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """What tells which of them may be, by key (`plan.kind_together`)."""
 
     @property
     def job_name(self) -> str:
@@ -117,9 +122,23 @@ def request_of(
 
 
 def compose(
-    name: str, plan: Plan, workdir: Workdir, cluster: Cluster, *, pack: int | None
+    name: str,
+    plan: Plan,
+    workdir: Workdir,
+    cluster: Cluster,
+    *,
+    pack: int | None,
+    together: int | None = None,
 ) -> Composition:
     """Decide what is sent; reads, changes nothing.
+
+    Args:
+        name: the experiment's.
+        plan: what there is and what is missing.
+        workdir: the work folder.
+        cluster: where to.
+        pack: cells of a task; None for as many as take about two minutes.
+        together: cells that a process trains together, at most; None for as many as pay and happen to share a task.
 
     Raises:
         UsageError: when the work folder's name cannot be given to SLURM.
@@ -141,10 +160,12 @@ def compose(
         # Not one whose result came while SLURM was asked; a damaged one is set aside before sending.
         and (cell.key in plan.damaged or not workdir.accepted(cell.key).exists())
     ]
+    jobs = [job_of(cell, cluster) for cell in todo]
     shaped = arrays.shape(
-        [job_of(cell, cluster) for cell in todo],
+        jobs,
         sent={key: place.task for key, place in in_hand.items()},
         pack=pack,
+        together=together or 1,
         array_limit=cluster.array_limit,
     )
     wanted = {cell.key for cell in plan.todo}
@@ -154,6 +175,8 @@ def compose(
         cluster=cluster,
         arrays=tuple(shaped),
         in_hand={key: place for key, place in in_hand.items() if key in wanted},
+        together=planning.most_together(together, gpus=cluster.gpus_per_node > 0),
+        kinds={job.id: job.together for job in jobs if job.together},
     )
 
 
@@ -170,6 +193,7 @@ def job_of(cell: Cell, cluster: Cluster) -> Job:
         ranks=ranks,
         nodes=nodes,
         cost=CELL_S + cell.task.gflop() / cluster.expected_gflops / ranks,
+        together=planning.kind_together(cell),
     )
 
 
@@ -229,6 +253,13 @@ def send(
                     "ranks_per_node": request.ranks_per_node,
                     "gpus": request.gpus_per_node,
                     "requeue": cluster.requeue,
+                    "together": composition.together,
+                    "kinds": {
+                        key: composition.kinds[key]
+                        for task in array.tasks
+                        for key in task
+                        if key in composition.kinds
+                    },
                 },
             )
             # A driver that dies between the two leaves a job whose id nobody wrote down; its name finds it again.

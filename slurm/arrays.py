@@ -38,6 +38,7 @@ def shape(
     *,
     sent: Mapping[str, str],
     pack: int | None = None,
+    together: int = 1,
     array_limit: int = 1000,
 ) -> list[Array]:
     """Cut jobs into arrays, in an order in which they can be submitted.
@@ -48,6 +49,7 @@ def shape(
         pack: jobs per task; None for as many as make TASK_SECONDS. A job that others need has a task of its own,
             so that its exit code speaks for it alone, and so has a job of several nodes, which would meet the one before
             it on its way out.
+        together: so many jobs of one kind (`Job.together`) share a task, however long they take one after the other.
         array_limit: most tasks of one array.
     """
     ours = {job.id: job for job in jobs}
@@ -76,7 +78,7 @@ def shape(
             if whole:
                 after = tuple((name, None) for name in sorted({name for name, _ in named}))
                 earlier = tuple(sorted({each.partition("_")[0] for each in earlier}))
-            tasks = _packed(members, 1 if alone or nodes > 1 else pack)
+            tasks = _packed(members, 1 if alone or nodes > 1 else pack, together)
             for first in range(0, len(tasks), array_limit):
                 array = Array(
                     name=f"a{len(arrays)}",
@@ -108,19 +110,22 @@ def _by_depth(jobs: Sequence[Job], ours: Mapping[str, Job]) -> dict[int, list[Jo
     return levels
 
 
-def _packed(jobs: Sequence[Job], pack: int | None) -> list[tuple[str, ...]]:
-    """Fill tasks one after the other, the costliest jobs first, so that a task's jobs are of about one size."""
-    tasks: list[list[str]] = []
+def _packed(jobs: Sequence[Job], pack: int | None, together: int) -> list[tuple[str, ...]]:
+    """Fill tasks one after the other, the costliest jobs first, so that a task's jobs are of about one size and kind."""
+    tasks: list[list[Job]] = []
     seconds = 0.0
-    for job in sorted(jobs, key=lambda job: -job.cost):
-        full = (
-            not tasks
-            or len(tasks[-1]) >= (pack or MOST_PACKED)
-            or (pack is None and seconds + job.cost > TASK_SECONDS)
-        )
-        if full:
+    for job in sorted(jobs, key=lambda job: (-job.cost, job.together)):
+        if not tasks or _full(tasks[-1], job, seconds, pack, together):
             tasks.append([])
             seconds = 0.0
-        tasks[-1].append(job.id)
+        tasks[-1].append(job)
         seconds += job.cost
-    return [tuple(task) for task in tasks]
+    return [tuple(job.id for job in task) for task in tasks]
+
+
+def _full(task: Sequence[Job], job: Job, seconds: float, pack: int | None, together: int) -> bool:
+    """Whether a task of so many expected seconds takes no more, neither this job."""
+    if len(task) >= (pack or MOST_PACKED):
+        return True
+    alike = bool(job.together) and len(task) < together and task[0].together == job.together
+    return pack is None and not alike and seconds + job.cost > TASK_SECONDS
