@@ -3,10 +3,12 @@
 Used by the classifier (section 3.3, after Zaremba et al. 2014) and in training the temporal stream. Where it is applied
 is decided by lstm.py, classifier.py and convnets.py; this file decides how a mask is drawn.
 
-Letters: T steps, B sequences of this rank, D features.
+Letters: R replicas (models trained side by side), T steps, B sequences of this rank, D features.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -58,7 +60,17 @@ class Dropout:
         """
         if self.ratio == 0:
             return x_TBD
-        steps, rank_size, features = x_TBD.shape
+        # In place, and scaled here: one tensor is kept for the backward pass, and x is gone over once.
+        factors_TBD = self.draw(x_TBD).ge_(self.ratio).div_(1 - self.ratio)
+        return x_TBD * factors_TBD.to(x_TBD.device, x_TBD.dtype)
+
+    def draw(self, like_TBD: Tensor) -> Tensor:
+        """Draw the numbers in [0, 1) by which features of such a tensor are kept or dropped.
+
+        Raises:
+            ValueError: like_TBD has another number of sequences than `rows` selects.
+        """
+        steps, rank_size, features = like_TBD.shape
         draws_TBD = torch.rand(
             (steps, self.batch_size, features),
             generator=self.generator,
@@ -70,6 +82,24 @@ class Dropout:
                 f"{rank_size} sequences, but rows {self.rows} of a global batch of "
                 f"{self.batch_size} are {draws_TBD.shape[1]}"
             )
-        # In place, and scaled here: one tensor is kept for the backward pass, and x is gone over once.
-        factors_TBD = draws_TBD.ge_(self.ratio).div_(1 - self.ratio)
-        return x_TBD * factors_TBD.to(x_TBD.device, x_TBD.dtype)
+        return draws_TBD
+
+
+def drop_each(dropouts: Sequence[Dropout], x_RTBD: Tensor) -> Tensor:
+    """Drop features of R tensors with the masks that each would meet alone: one dropout a tensor, all of one ratio.
+
+    Raises:
+        ValueError: The ratios differ, or as `Dropout.draw`.
+    """
+    ratios = {each.ratio for each in dropouts}
+    if len(ratios) != 1:
+        raise ValueError(f"ratios {sorted(ratios)} cannot be applied at once: give dropouts of one")
+    (ratio,) = ratios
+    if ratio == 0:
+        return x_RTBD
+    draws = [each.draw(x_TBD) for each, x_TBD in zip(dropouts, x_RTBD, strict=True)]
+    if draws[0].device == x_RTBD.device:
+        factors_RTBD = torch.stack(draws).ge_(ratio)
+    else:  # a byte a number goes to the other device
+        factors_RTBD = torch.stack([each >= ratio for each in draws]).to(x_RTBD.device).float()
+    return x_RTBD * factors_RTBD.div_(1 - ratio).to(x_RTBD.dtype)

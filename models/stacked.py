@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models import fused_lstm
 from models.classifier import LSTMClassifier
-from models.dropout import Dropout
+from models.dropout import Dropout, drop_each
 from models.encoder import LSTMEncoder
 
 
@@ -72,10 +73,11 @@ class StackedClassifiers(nn.Module):
         """
         x_RTBF = frames_RTBD
         for layer in self.encoder.get_submodule("lstm.layers").children():
-            x_RTBF = _layer(layer, _dropped(x_RTBF, dropouts))
-        x_RTBF = _dropped(x_RTBF, dropouts)
+            x_RTBF = _layer(layer, drop_each(dropouts, x_RTBF) if dropouts else x_RTBF)
+        if dropouts:
+            x_RTBF = drop_each(dropouts, x_RTBF)
         weight_RCH, bias_RC = (self.readout.get_parameter(name) for name in ("weight", "bias"))
-        return _linear(x_RTBF, weight_RCH, bias_RC)
+        return _product(x_RTBF, weight_RCH) + bias_RC[:, None, None]
 
     @staticmethod
     def step_loss(logits_RTBC: Tensor, labels_RB: Tensor) -> Tensor:
@@ -108,24 +110,34 @@ def _mirrored(modules: Sequence[nn.Module]) -> nn.Module:
     return made
 
 
-def _linear(x_RTBI: Tensor, weight_ROI: Tensor, bias_RO: Tensor) -> Tensor:
-    """Give every replica's own linear map of its own inputs, (R, T, B, O)."""
-    flat = torch.baddbmm(bias_RO[:, None], x_RTBI.flatten(1, 2), weight_ROI.transpose(1, 2))
-    return flat.view(*x_RTBI.shape[:3], -1)
-
-
 def _layer(layer: nn.Module, x_RTBD: Tensor) -> Tensor:
     """Run one peephole layer of every replica from a zero state: h_RTBH (equations in lstm.py)."""
-    weight_h_RGH = layer.get_parameter("weight_h")
-    peephole_R3H = layer.get_parameter("peephole")
-    gates_RTBG = _linear(x_RTBD, layer.get_parameter("weight_x"), layer.get_parameter("bias"))
+    weight_h_RGH, bias_RG, peephole_R3H = (
+        layer.get_parameter(name) for name in ("weight_h", "bias", "peephole")
+    )
+    _, steps, batch, _ = x_RTBD.shape
+    product_RTBG = _product(x_RTBD, layer.get_parameter("weight_x"))
+    implementation = fused_lstm.chosen(weight_h_RGH)
+    if implementation == "plain":
+        return _plainly(product_RTBG, weight_h_RGH, bias_RG, peephole_R3H)
+    h_RTBH, _, _ = fused_lstm.run(
+        product_RTBG, weight_h_RGH, bias_RG, peephole_R3H, None,
+        steps=steps, batch=batch, implementation=implementation,
+    )  # fmt: skip
+    return h_RTBH
+
+
+def _plainly(
+    product_RTBG: Tensor, weight_h_RGH: Tensor, bias_RG: Tensor, peephole_R3H: Tensor
+) -> Tensor:
+    """The equations, one operation after the other, for all replicas at once."""
     weight_RHG = weight_h_RGH.transpose(1, 2)
     peep_i_R1H, peep_f_R1H, peep_o_R1H = peephole_R3H[:, :, None].unbind(1)
-    R, _, B, _ = x_RTBD.shape
-    h_RBH = c_RBH = x_RTBD.new_zeros(R, B, weight_h_RGH.shape[2])
+    replicas, _, batch, _ = product_RTBG.shape
+    h_RBH = c_RBH = product_RTBG.new_zeros(replicas, batch, weight_h_RGH.shape[2])
     outputs = []
-    for from_input_RBG in gates_RTBG.unbind(1):
-        gates_RBG = torch.baddbmm(from_input_RBG, h_RBH, weight_RHG)
+    for from_input_RBG in product_RTBG.unbind(1):
+        gates_RBG = torch.baddbmm(from_input_RBG, h_RBH, weight_RHG) + bias_RG[:, None]
         i_RBH, f_RBH, candidate_RBH, o_RBH = gates_RBG.chunk(4, dim=2)
         i_RBH = torch.sigmoid(i_RBH + peep_i_R1H * c_RBH)
         f_RBH = torch.sigmoid(f_RBH + peep_f_R1H * c_RBH)
@@ -136,8 +148,7 @@ def _layer(layer: nn.Module, x_RTBD: Tensor) -> Tensor:
     return torch.stack(outputs, dim=1)
 
 
-def _dropped(x_RTBF: Tensor, dropouts: Sequence[Dropout] | None) -> Tensor:
-    """Drop features of every replica with the masks that it would meet alone."""
-    if dropouts is None:
-        return x_RTBF
-    return torch.stack([drop(x_TBF) for drop, x_TBF in zip(dropouts, x_RTBF, strict=True)])
+def _product(x_RTBI: Tensor, weight_ROI: Tensor) -> Tensor:
+    """Multiply every replica's inputs of all steps with its own matrix, (R, T, B, O)."""
+    flat = torch.bmm(x_RTBI.flatten(1, 2), weight_ROI.transpose(1, 2))
+    return flat.view(*x_RTBI.shape[:3], -1)
