@@ -98,7 +98,8 @@ def carry_out(
         ended: dict[str, Trained | DivergedError] = {}
         try:
             if begun:
-                LOG.info("%d cells are trained together: %s", len(begun), " ".join(sorted(begun)))
+                names = " ".join(sorted(each.cell.short for each in begun.values()))
+                LOG.info("%d cells are trained together: %s", len(begun), names)
                 ended = together.train(
                     [_member(each) for each in begun.values()],
                     device=ranks.device,

@@ -75,6 +75,17 @@ def test_wrong_words_are_a_sentence_and_exit_code_2(words: tuple[str, ...], sent
     assert sentence in refused.stderr
 
 
+def test_tasks_are_told_which_of_their_cells_may_be_trained_together(work: Path) -> None:
+    run(work, "--allow-dirty", "--together", "4")
+    arrays = [json.loads(path.read_bytes()) for path in work.glob("submissions/*/a*.json")]
+    assert {array["together"] for array in arrays} == {4}
+    told = {key: kind for array in arrays for key, kind in array["kinds"].items()}
+    assert len(told) == 8  # the classifiers, 2 methods x 2 numbers of shots x 2 resamples
+    assert len(set(told.values())) == 1
+    sent = {key for array in arrays for task in array["tasks"] for key in task}
+    assert set(told) < sent
+
+
 def test_cells_that_queue_are_not_sent_again_and_lost_ones_are(work: Path, tmp_path: Path) -> None:
     sent_first = content(run(work, "--allow-dirty", "--pack", "1", "--json"))
     assert sent_first["sent"] == NUM_CELLS

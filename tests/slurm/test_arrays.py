@@ -43,6 +43,22 @@ def test_small_jobs_are_packed_until_a_task_takes_two_minutes() -> None:
     assert [len(task) for task in asked[0].tasks] == [3, 3, 1]
 
 
+def test_jobs_that_go_together_share_a_task_however_long_they_take_where_that_is_asked() -> None:
+    jobs = [
+        *(Job(id=f"a{i}", cost=500, together="a") for i in range(5)),
+        *(Job(id=f"b{i}", cost=500, together="b") for i in range(2)),
+        *(Job(id=f"c{i}", cost=500) for i in range(2)),
+    ]
+    (apart,) = shape(jobs, sent={})
+    assert [len(task) for task in apart.tasks] == [1] * 9
+    (asked,) = shape(jobs, sent={}, together=3)
+    assert sorted(asked.tasks) == [
+        ("a0", "a1", "a2"), ("a3", "a4"), ("b0", "b1"), ("c0",), ("c1",)
+    ]  # fmt: skip
+    (packed,) = shape(jobs, sent={}, together=3, pack=2)
+    assert max(map(len, packed.tasks)) == 2
+
+
 def test_no_job_is_lost_or_doubled_at_the_sites_limit() -> None:
     arrays = shape([Job(id=str(i)) for i in range(25)], sent={}, pack=1, array_limit=10)
     assert [len(array.tasks) for array in arrays] == [10, 10, 5]

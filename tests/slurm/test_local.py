@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,19 +54,29 @@ def carry_out(job, on_event):
             time.sleep(0.05)
     on_event(Event(kind="step", job=job, step=1, steps=2))
 
-sys.exit(serve(events, stop, carry_out))
+def together(jobs, on_event):
+    with (folder / "groups").open("a") as sink:
+        sink.write(" ".join(jobs) + "\\n")
+    if "die" in jobs:
+        raise ValueError("the device is gone")
+    for job in jobs:
+        if job.startswith("kill"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        on_event(Event(kind="failed" if job.startswith("bad") else "done", job=job))
+
+sys.exit(serve(events, stop, carry_out, together))
 """
 
 
 class Pool:
     """A pool in a folder, and the events it told."""
 
-    def __init__(self, folder: Path, slots: int) -> None:
+    def __init__(self, folder: Path, slots: int, **options: Any) -> None:
         self.folder = folder
         script = folder / "worker.py"
         script.write_text(WORKER)
         self.launcher = Local(
-            [sys.executable, str(script), str(folder)], slots=slots, logs=folder / "logs"
+            [sys.executable, str(script), str(folder)], slots=slots, logs=folder / "logs", **options
         )
         self.events: list[Event] = []
 
@@ -74,6 +85,10 @@ class Pool:
 
     def kinds(self, job: str) -> list[str]:
         return [event.kind for event in self.events if event.job == job]
+
+    def groups(self) -> list[list[str]]:
+        path = self.folder / "groups"
+        return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
     def ran(self) -> list[list[str]]:
         return [line.split() for line in (self.folder / "ran").read_text().splitlines()]
@@ -194,6 +209,83 @@ def test_an_interrupt_lets_workers_leave_at_a_step_boundary(pool: Pool) -> None:
     for line in pool.ran():
         with pytest.raises(ProcessLookupError):
             os.kill(int(line[2]), 0)
+
+
+def alike(*names: str, kind: str = "k", needs: tuple[str, ...] = ()) -> list[Job]:
+    return [Job(id=name, together=kind, needs=needs) for name in names]
+
+
+def pool_of(folder: Path, monkeypatch: pytest.MonkeyPatch, slots: int, **options: Any) -> Pool:
+    monkeypatch.setenv("PYTHONPATH", str(Path(local.__file__).parents[1]))
+    return Pool(folder, slots=slots, **options)
+
+
+def test_jobs_of_one_kind_are_given_together_up_to_the_number_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(tmp_path, monkeypatch, slots=1, together=3)
+    pool.run(*alike("a", "b", "c", "d", "e"), *alike("x", "y", kind="l"), Job(id="single"))
+    assert pool.groups() == [["a", "b", "c"], ["d", "e"], ["x", "y"]]
+    assert [line[0] for line in pool.ran()] == ["single"]
+    assert pool.kinds("c") == ["started", "done"]
+    assert {event.kind for event in pool.events} == {"started", "step", "done"}
+
+
+def test_nothing_is_given_together_unless_asked_for(pool: Pool) -> None:
+    pool.run(*alike("a", "b"))
+    assert pool.groups() == []
+    assert sorted(line[0] for line in pool.ran()) == ["a", "b"]
+
+
+def test_every_free_slot_gets_its_share_of_the_jobs_of_one_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(tmp_path, monkeypatch, slots=2, together=10)
+    pool.run(*alike("a", "b", "c", "d", "e"))
+    assert sorted(pool.groups()) == [["a", "b", "c"], ["d", "e"]]
+
+
+def test_a_job_waits_for_its_needs_before_it_is_given_with_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(tmp_path, monkeypatch, slots=1, together=4)
+    dear = [Job(id=name, together="k", cost=5) for name in ("a", "b")]
+    pool.run(*dear, *alike("c", "d", needs=("n",)), Job(id="n"))
+    assert pool.groups() == [["a", "b"], ["c", "d"]]
+
+
+def test_one_that_fails_among_several_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(tmp_path, monkeypatch, slots=1, together=3)
+    pool.run(*alike("a", "bad", "c"), Job(id="after", needs=("bad",)), Job(id="also", needs=("c",)))
+    assert [pool.kinds(job)[-1] for job in ("a", "bad", "c")] == ["done", "failed", "done"]
+    assert pool.kinds("after") == ["skipped"]
+    assert pool.kinds("also")[-1] == "done"
+
+
+def test_on_a_gpu_a_failure_ends_the_worker_after_the_jobs_in_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(tmp_path, monkeypatch, slots=1, together=3, gpus=["0"])
+    pool.run(*alike("bad", "b", "c"), Job(id="one"))
+    assert [pool.kinds(job)[-1] for job in ("bad", "b", "c", "one")] == ["failed", "done", "done", "done"]  # fmt: skip
+    assert "lost" not in [event.kind for event in pool.events]
+
+
+@pytest.mark.parametrize("bad", ["kill", "die"])
+def test_jobs_of_a_worker_that_dies_are_tried_again_one_by_one(
+    bad: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(tmp_path, monkeypatch, slots=1, together=3)
+    pool.run(*alike("a", bad, "c"))
+    assert pool.groups() == [["a", bad, "c"]]
+    assert pool.kinds("c") == ["started", "lost", "started", "step", "done"]
+    if bad == "kill":  # what was finished before stays finished
+        assert pool.kinds("a") == ["started", "done"]
+        assert pool.kinds("kill")[-1] == "failed"
+    else:
+        assert pool.kinds("die") == pool.kinds("a") == pool.kinds("c")
 
 
 def test_inline_does_the_same_in_this_process() -> None:
