@@ -2,7 +2,7 @@
 
 Each replica is its own cell: its own batches and masks, its gradient clipped by its own norm, its loss curve, and
 checkpoints in the very form that training alone writes and reads, so that an interrupted group goes on alone, or in
-another group. One that diverges leaves the stack, and the others go on. Numbers equal those of training alone to
+another group. One that diverges ends by itself, and the others go on. Numbers equal those of training alone to
 rounding: sums inside batched products may be taken in another order.
 
 Letters: R replicas, P parameters.
@@ -50,7 +50,7 @@ class Member:
 
 @dataclass(kw_only=True, slots=True)
 class _Stack:
-    """What is trained: the members that are left, and all of them as one model."""
+    """What is trained: all members as one model."""
 
     members: list[Member]
     model: nn.Module
@@ -87,11 +87,6 @@ class _Stack:
             }
             for replica, member in enumerate(self.members)
         ]
-
-    def of_those(self, members: list[Member], since: int, device: torch.device) -> "_Stack":
-        """The same with some of its members alone, at least one."""
-        states = dict(zip(self.members, self.states(since), strict=True))
-        return _Stack.of(members, [states[member] for member in members], device)
 
 
 def weights_of(model: nn.Module, replica: int) -> dict[str, Tensor]:
@@ -208,15 +203,14 @@ def train(
         if point or stop or save:
             means = dict(zip(stack.members, (stack.total_R / since).tolist(), strict=True))
             for member, mean in means.items():
-                if not math.isfinite(mean):
+                if not math.isfinite(mean) and member.key not in ended:
                     ended[member.key] = loop.diverged(mean, step, since, schedule)
+            # What diverged stays in the stack, where it reaches no other, and is not looked at any more.
             left = [member for member in stack.members if member.key not in ended]
             if not left:
                 return ended
-            if len(left) < len(stack.members):
-                stack = stack.of_those(left, since, device)
         if point:
-            for member in stack.members:
+            for member in left:
                 for name, value in (
                     ("step", step),
                     ("loss", means[member]),
@@ -229,12 +223,15 @@ def train(
             on_step(step, schedule.steps)
         if stop or (save and (step < schedule.steps or ended_late)):
             for member, state in zip(stack.members, stack.states(since), strict=True):
-                checkpoint.save(member.folder, cell=member.key, step=step, state=state)
+                if member.key not in ended:
+                    checkpoint.save(member.folder, cell=member.key, step=step, state=state)
             saved = time.monotonic()
         if stop:
             raise Interrupted(f"stopped after step {step} of {schedule.steps}")
     seconds = 0.0 if first == schedule.steps else time.monotonic() - began
     for replica, member in enumerate(stack.members):
+        if member.key in ended:
+            continue
         member.model.load_state_dict(weights_of(stack.model, replica))
         ended[member.key] = Trained(history=member.history, resumed_from=first, seconds=seconds)
     return ended

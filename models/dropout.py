@@ -9,6 +9,7 @@ Letters: R replicas (models trained side by side), T steps, B sequences of this 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -85,8 +86,13 @@ class Dropout:
         return draws_TBD
 
 
-def drop_each(dropouts: Sequence[Dropout], x_RTBD: Tensor) -> Tensor:
+def drop_each(dropouts: Sequence[Dropout], x_RTBD: Tensor, *, threads: int = 1) -> Tensor:
     """Drop features of R tensors with the masks that each would meet alone: one dropout a tensor, all of one ratio.
+
+    Args:
+        dropouts: Each with a generator of its own.
+        x_RTBD: What is dropped from.
+        threads: Draw so many masks at a time; it alters none.
 
     Raises:
         ValueError: The ratios differ, or as `Dropout.draw`.
@@ -97,7 +103,11 @@ def drop_each(dropouts: Sequence[Dropout], x_RTBD: Tensor) -> Tensor:
     (ratio,) = ratios
     if ratio == 0:
         return x_RTBD
-    draws = [each.draw(x_TBD) for each, x_TBD in zip(dropouts, x_RTBD, strict=True)]
+    if threads == 1:
+        draws = [each.draw(x_TBD) for each, x_TBD in zip(dropouts, x_RTBD, strict=True)]
+    else:  # torch draws without Python's lock
+        with ThreadPoolExecutor(threads) as pool:
+            draws = list(pool.map(Dropout.draw, dropouts, x_RTBD))
     if draws[0].device == x_RTBD.device:
         factors_RTBD = torch.stack(draws).ge_(ratio)
     else:  # a byte a number goes to the other device

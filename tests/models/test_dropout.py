@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.dropout import Dropout
+from models.dropout import Dropout, drop_each
 
 
 def seeded(ratio, *, batch_size, rows=slice(None), seed=0):
@@ -78,3 +78,26 @@ def test_a_ratio_out_of_range_is_refused(ratio):
 def test_a_batch_that_is_not_the_ranks_share_is_refused():
     with pytest.raises(ValueError, match="4 sequences, but rows"):
         seeded(0.5, batch_size=4, rows=slice(0, 2))(torch.ones(2, 4, 3))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_each_of_several_is_dropped_with_its_own_mask(threads: int) -> None:
+    x_RTBD = torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(9))
+
+    def made() -> list[Dropout]:
+        return [Dropout(0.4, torch.Generator().manual_seed(r), batch_size=5) for r in range(3)]
+
+    one, several = made(), made()
+    for _ in range(2):  # the generators go on alike
+        dropped_RTBD = drop_each(several, x_RTBD, threads=threads)
+        for r in range(3):
+            assert torch.equal(dropped_RTBD[r], one[r](x_RTBD[r]))
+
+
+def test_several_have_one_ratio_and_a_ratio_of_zero_drops_nothing() -> None:
+    x_RTBD = torch.ones(2, 1, 1, 1)
+    masks = [torch.Generator().manual_seed(r) for r in range(2)]
+    nothing = [Dropout(0.0, each, batch_size=1) for each in masks]
+    assert drop_each(nothing, x_RTBD) is x_RTBD
+    with pytest.raises(ValueError, match="cannot be applied at once"):
+        drop_each([nothing[0], Dropout(0.5, masks[1], batch_size=1)], x_RTBD)
