@@ -29,11 +29,11 @@ from tasks.schedule import Schedule
 from tasks.subset import Subset
 from tasks.task import Shard
 from tests.benchmarks import decoding as decoders
-from tests.benchmarks import lstm, many_runs
+from tests.benchmarks import lstm, many_runs, together
 from tests.benchmarks.generator import CANVAS, SIDE, obvious
 from tests.benchmarks.ratios import ROUNDS, Ratio, compare
 
-GROUPS = ("features", "decoding", "generator", "lstm", "loop", "commands", "report")
+GROUPS = ("features", "decoding", "generator", "lstm", "loop", "together", "commands", "report")
 
 
 def training_loop() -> Ratio:
@@ -210,6 +210,7 @@ def main() -> None:
             "generator": lambda: [generator()],
             "lstm": lambda: lstm.ratios(os.cpu_count() or 1) + lstm.ratios(1),
             "loop": lambda: [training_loop()],
+            "together": together.ratios,
             "commands": commands,
             "report": lambda: [report(folder / "many")],
         }
