@@ -1,0 +1,339 @@
+"""The GPU's kernels under Triton's interpreter, against the equations in float64.
+
+The environment says that Triton interprets (tests/conftest.py), so that no GPU is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("triton", reason="triton is not installed: it exists for Linux alone")
+
+import triton
+import triton.language as tl
+
+from models import triton_kernels, triton_lstm
+
+ROOT = Path(__file__).resolve().parents[2]
+ULP = torch.finfo(
+    torch.bfloat16
+).eps  # torch rounds to half of it; the interpreter cuts off, unlike a GPU
+FLOAT32_ERROR = 3e-6  # what sums of a few dozen float32 numbers of size 1 lose, over a few steps
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch):
+    """Several programs, the last of them partly filled, at sizes that an interpreter gets through."""
+    monkeypatch.setattr(triton_lstm, "BLOCK_B", 2)
+    monkeypatch.setattr(triton_lstm, "BLOCK_H", 4)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """One sequence's inputs and the gradients that come back, float64, and exact in the dtype of the products."""
+
+    product: torch.Tensor | None
+    weight: torch.Tensor
+    bias: torch.Tensor
+    peephole: torch.Tensor
+    h0: torch.Tensor
+    c0: torch.Tensor
+    d_h: torch.Tensor
+    d_last_h: torch.Tensor
+    d_last_c: torch.Tensor
+
+
+def problem(R, T, B, H, *, fresh=False, seed=0, dtype=torch.float32, weights=1.0):
+    draw = torch.Generator().manual_seed(seed)
+
+    def normal(*shape, scale=1.0, as_dtype=torch.float32):
+        values = scale * torch.randn(shape, generator=draw, dtype=torch.float64)
+        return values.to(as_dtype).double()
+
+    return Problem(
+        product=None if fresh else normal(R, T, B, 4 * H, as_dtype=dtype),
+        weight=normal(R, 4 * H, H, scale=weights / H**0.5, as_dtype=dtype),
+        bias=normal(R, 4 * H),
+        peephole=normal(R, 3, H),
+        h0=normal(R, B, H, scale=0.5),
+        c0=normal(R, B, H),
+        d_h=normal(R, T, B, H),
+        d_last_h=normal(R, B, H),
+        d_last_c=normal(R, B, H),
+    )
+
+
+def reference(given):
+    """Give h and c of T + 1 steps, activations, and all gradients, by autograd of the written-out equations."""
+    names = ("weight", "bias", "peephole", "h0", "c0")
+    leaf = {name: getattr(given, name).clone().requires_grad_() for name in names}
+    R, T, B, H = given.d_h.shape
+    pre = torch.zeros(R, T, B, 4 * H, dtype=torch.float64) if given.product is None else given.product.clone()  # fmt: skip
+    pre.requires_grad_()
+    w_ci, w_cf, w_co = (leaf["peephole"][:, row, None] for row in range(3))
+    h, c = leaf["h0"], leaf["c0"]
+    all_h, all_c, all_gates = [h], [c], []
+    for step in range(T):
+        z = pre[:, step] + torch.einsum("rgh,rbh->rbg", leaf["weight"], h) + leaf["bias"][:, None]
+        z_i, z_f, z_g, z_o = z.split(H, 2)
+        i, f, g = (z_i + w_ci * c).sigmoid(), (z_f + w_cf * c).sigmoid(), z_g.tanh()
+        c = f * c + i * g
+        o = (z_o + w_co * c).sigmoid()
+        h = o * c.tanh()
+        all_h.append(h)
+        all_c.append(c)
+        all_gates.append(torch.cat([i, f, g, o], 2))
+    loss = sum((all_h[step + 1] * given.d_h[:, step]).sum() for step in range(T))
+    (loss + (h * given.d_last_h).sum() + (c * given.d_last_c).sum()).backward()
+    values = {
+        "h": torch.stack(all_h, 1),
+        "c": torch.stack(all_c, 1),
+        "gates": torch.stack(all_gates, 1),
+    }
+    gradients = {"gates": pre.grad} | {name: leaf[name].grad for name in leaf}
+    return {name: each.detach() for name, each in values.items()}, gradients
+
+
+def ours(given, dtype=torch.float32, **options):
+    R, T, B, H = given.d_h.shape
+    gates = torch.full((R, T, B, 4 * H), float("nan")) if given.product is None else given.product
+    gates = gates.to(dtype, copy=True)
+    h, c = (torch.full((R, T + 1, B, H), float("nan")) for _ in range(2))
+    h[:, 0], c[:, 0] = given.h0, given.c0
+    weight = given.weight.to(dtype)
+    bias, peephole = given.bias.float(), given.peephole.float()
+    triton_lstm.forward(gates, weight, bias, peephole, h, c, fresh=given.product is None, **options)
+    values = {"h": h, "c": c, "gates": gates.clone()}
+    d_gates = torch.full_like(gates, float("nan"))
+    rest = triton_lstm.backward(
+        gates, d_gates, weight, peephole, c,
+        given.d_h.float(), given.d_last_h.float(), given.d_last_c.float(),
+    )  # fmt: skip
+    assert torch.equal(gates, values["gates"])  # backward reads them
+    gradients = dict(zip(("bias", "peephole", "h0", "c0"), rest, strict=True))
+    assert {each.dtype for each in rest} == {torch.float32}
+    # W_h's own is one product after the loop, for the caller to make.
+    gradients |= {"gates": d_gates, "weight": torch.einsum("rtbg,rtbh->rgh", d_gates.double(), h[:, :-1].double())}  # fmt: skip
+    return values, gradients
+
+
+def assert_near(found, expected, bound):
+    assert found.keys() == expected.keys()
+    for name, each in found.items():
+        scale = 1 + expected[name].abs().max()
+        worst = (each.double() - expected[name]).abs().max() / scale
+        assert worst <= bound, f"{name}: {worst:.2g} of its size"
+
+
+SHAPES = [
+    (1, 1, 1, 1),
+    (1, 3, 1, 5),  # one sequence, odd units
+    (1, 3, 5, 6),  # several programs each way, none of them full
+    (1, 1, 3, 8),  # one step
+    (2, 2, 3, 5),  # replicas
+]
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_values_and_gradients_are_those_of_the_equations(shape, fresh):
+    given = problem(*shape, fresh=fresh)
+    for found, expected in zip(ours(given), reference(given), strict=True):
+        assert_near(found, expected, FLOAT32_ERROR)
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 4), st.integers(1, 9)),
+    fresh=st.booleans(),
+    weights=st.sampled_from([0.01, 1.0, 4.0]),  # 4: gates at both ends of their ranges
+    seed=st.integers(0, 2**31),
+)
+def test_any_shape_gives_what_the_equations_give(shape, fresh, weights, seed):
+    given = problem(*shape, fresh=fresh, seed=seed, weights=weights)
+    for found, expected in zip(ours(given), reference(given), strict=True):
+        assert_near(found, expected, 10 * weights * FLOAT32_ERROR)
+
+
+def bounds_of_rounding(given, values):
+    """Give how far h and c can be off, step by step, where the products' inputs and outputs alone are rounded to bfloat16.
+
+    A pre-activation is rounded once when it is stored, and where the product is made and added in two steps twice; h is cut
+    off once, as the product reads it. Errors then pass through the equations: a sigmoid lets a quarter through at most, a
+    tanh all.
+    """
+    bounds = [(torch.zeros_like(given.h0), torch.zeros_like(given.c0))]
+    for step in range(given.d_h.shape[1]):
+        h, c, c_new = values["h"][:, step], values["c"][:, step], values["c"][:, step + 1]
+        (off_h, off_c), peephole = bounds[-1], given.peephole.abs()[:, :, None]
+        i, f, g, o = values["gates"][:, step].split(h.shape[2], 2)
+        from_h = torch.einsum("rgh,rbh->rbg", given.weight, h).abs()
+        size = from_h + (0 if given.product is None else given.product[:, step].abs())
+        off = torch.einsum("rgh,rbh->rbg", given.weight.abs(), off_h + ULP * h.abs())
+        off_i, off_f, off_g, off_o = (off + ULP * size).split(h.shape[2], 2)
+        off_i, off_f = (off_i + peephole[:, 0] * off_c) / 4, (off_f + peephole[:, 1] * off_c) / 4
+        new_c = f * off_c + c.abs() * off_f + i * off_g + g.abs() * off_i
+        new_c = new_c + off_f * off_c + off_i * off_g
+        off_o = (off_o + peephole[:, 2] * new_c) / 4
+        bounds.append((o * new_c + c_new.tanh().abs() * off_o + off_o * new_c, new_c))
+    return bounds
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("shape", [(1, 4, 3, 5), (2, 3, 2, 6)])
+def test_bfloat16_is_off_by_no_more_than_what_rounding_explains(shape, fresh):
+    given = problem(*shape, fresh=fresh, dtype=torch.bfloat16)
+    (values, gradients), (expected, d_expected) = ours(given, torch.bfloat16), reference(given)
+    assert {name: each.dtype for name, each in values.items()} == {
+        "h": torch.float32, "c": torch.float32, "gates": torch.bfloat16,
+    }  # fmt: skip
+    for step, (off_h, off_c) in enumerate(bounds_of_rounding(given, expected)):
+        for name, bound in (("h", off_h), ("c", off_c)):
+            off = (values[name][:, step].double() - expected[name][:, step]).abs()
+            assert (off <= 1.05 * bound + FLOAT32_ERROR).all(), f"{name} after {step} steps"
+    # Backward, a gradient meets three activations that were cut off, is cut off itself, and what it hands on is rounded: at
+    # most four and a half units in the last place a step, which add up over the steps at worst.
+    allowed = 4.5 * shape[1] * ULP
+    for name, each in gradients.items():
+        off = (each.double() - d_expected[name]).norm() / d_expected[name].norm()
+        assert off <= allowed, f"{name}: {off:.3g} of its norm, {allowed:.3g} allowed"
+
+
+def test_the_cell_is_never_rounded_to_the_dtype_of_the_products():
+    given = problem(1, 5, 2, 6, fresh=True, dtype=torch.bfloat16, weights=0.0)
+    values, _ = ours(given, torch.bfloat16)
+    expected, _ = reference(given)
+    # Without weights nothing goes through bfloat16 on its way to the state.
+    assert_near({"c": values["c"], "h": values["h"]}, {"c": expected["c"], "h": expected["h"]}, FLOAT32_ERROR)  # fmt: skip
+
+
+def test_outputs_of_the_products_dtype_are_written_on_the_way():
+    given = problem(2, 2, 3, 5, dtype=torch.bfloat16)
+    low = torch.full((2, 3, 3, 5), float("nan"), dtype=torch.bfloat16)
+    values, _ = ours(given, torch.bfloat16, low_RTBH=low)
+    assert ((low.float() - values["h"]).abs() <= ULP * values["h"].abs()).all()
+    alone, _ = ours(given, torch.bfloat16)
+    assert all(torch.equal(values[name], alone[name]) for name in values)
+
+
+def test_gradients_may_be_written_over_the_activations():
+    given = problem(2, 2, 3, 5)
+    values, gradients = ours(given)
+    arguments = [given.weight.float(), given.peephole.float(), values["c"]]
+    incoming = [given.d_h.float(), given.d_last_h.float(), given.d_last_c.float()]
+    both = values["gates"]
+    rest = triton_lstm.backward(both, both, *arguments, *incoming)
+    assert torch.equal(both, gradients["gates"])
+    for name, each in zip(("bias", "peephole", "h0", "c0"), rest, strict=True):
+        assert torch.equal(each, gradients[name]), name
+
+
+def test_gradients_that_are_one_number_seen_as_many_are_read_right():
+    given = problem(1, 3, 2, 5)
+    (values, _), ones = ours(given), torch.ones(())
+    incoming = [torch.ones(1, 3, 2, 5), torch.ones(1, 2, 5), torch.ones(1, 2, 5)]
+    arguments = [given.weight.float(), given.peephole.float(), values["c"]]
+    gates = values["gates"]
+    dense, wide = torch.empty_like(gates), torch.empty_like(gates)
+    triton_lstm.backward(gates, dense, *arguments, *incoming)
+    triton_lstm.backward(gates, wide, *arguments, *(ones.expand_as(each) for each in incoming))
+    assert torch.equal(dense, wide)
+
+
+def test_replicas_know_nothing_of_one_another():
+    given = problem(3, 2, 2, 5)
+    together = ours(given)
+    for replica in range(3):
+        names = Problem.__dataclass_fields__
+        one = Problem(**{name: getattr(given, name)[replica : replica + 1] for name in names})
+        for found, alone in zip(together, ours(one), strict=True):
+            for name, each in alone.items():
+                # Other products (batched or not), so equal to rounding.
+                assert torch.allclose(found[name][replica], each[0], rtol=1e-5, atol=1e-6), name
+
+
+def test_tanh_is_right_to_three_units_in_the_last_place():
+    @triton.jit
+    def kernel(x, y, COUNT: tl.constexpr):
+        at = tl.arange(0, COUNT)
+        tl.store(y + at, triton_kernels.tanh(tl.load(x + at)))
+
+    size = torch.logspace(-6, 1.5, 2048, base=10.0)
+    x = torch.cat([size, -size])
+    y = torch.empty_like(x)
+    kernel[(1,)](x, y, COUNT=4096)
+    exact = np.tanh(x.double().numpy())
+    assert (np.abs(y.numpy() - exact) <= 3 * np.spacing(np.abs(exact).astype(np.float32))).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "words"),
+    [
+        ("gates", lambda x: x.double(), "float64"),
+        ("weight", lambda x: x[..., :-1], "the gates ask for"),
+        ("peephole", lambda x: x.transpose(1, 2).contiguous(), "the gates ask for"),
+        ("h", lambda x: x[:, 1:], "the gates ask for"),
+        ("c", lambda x: x.expand(2, *x.shape[1:])[::2].mT.contiguous().mT, "not contiguous"),
+    ],
+)
+def test_what_the_kernels_cannot_read_is_refused_in_words(name, spoil, words):
+    R, T, B, H = 1, 2, 3, 4
+    tensors = {
+        "gates": torch.zeros(R, T, B, 4 * H),
+        "weight": torch.zeros(R, 4 * H, H),
+        "bias": torch.zeros(R, 4 * H),
+        "peephole": torch.zeros(R, 3, H),
+        "h": torch.zeros(R, T + 1, B, H),
+        "c": torch.zeros(R, T + 1, B, H),
+    }
+    tensors[name] = spoil(tensors[name])
+    with pytest.raises(ValueError, match=words):
+        triton_lstm.forward(*tensors.values(), fresh=False)
+
+
+COMPILE = """
+from triton import compile
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from models import triton_kernels as kernels
+
+FLOAT32 = {"bias_RG", "peephole_R3H", "c_RTBH", "h_RTBH", "d_h_RTBH", "d_next_c_RBH", "d_c_RBH", "sums_RP7H"}
+
+def build(kernel, **constants):
+    signature = {}
+    for parameter in kernel.params:
+        name = parameter.name
+        if name in constants:
+            signature[name] = "constexpr"
+        elif name in ("step", "T", "B", "H"):
+            signature[name] = "i32"
+        else:
+            signature[name] = "*fp32" if name in FLOAT32 else "*bf16"
+    places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+    source = ASTSource(kernel, signature, places)
+    made = compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8})
+    assert len(made.asm["cubin"]) > 0
+
+size = {"BLOCK_B": 8, "BLOCK_H": 128}
+build(kernels.forward_step, LOW=True, LOW_STEPS=False, **size)
+build(kernels.backward_step, LAST=False, **size)
+"""
+
+
+def test_the_kernels_compile_for_an_h100_without_one(tmp_path):
+    """What the interpreter accepts is not always what the compiler does."""
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
