@@ -12,6 +12,9 @@ sequences and BLOCK_H units of one replica: program ids (units, sequences, repli
 import triton
 import triton.language as tl
 
+INTERPRETED: bool = triton.knobs.runtime.interpret
+"""Whether the kernels run on the CPU, in Python: what Triton was told when this module was imported."""
+
 
 @triton.jit  # type: ignore[untyped-decorator]  # Triton ships no types
 def sigmoid(x: tl.tensor) -> tl.tensor:
@@ -46,20 +49,19 @@ def forward_step(
     peephole_R3H: tl.tensor,
     h_RTBH: tl.tensor,
     c_RTBH: tl.tensor,
-    low_RTBH: tl.tensor,
+    low_RBH: tl.tensor,
     step: int,
     T: int,
     B: int,
     H: int,
     LOW: tl.constexpr,
-    LOW_STEPS: tl.constexpr,
     BLOCK_B: tl.constexpr,
     BLOCK_H: tl.constexpr,
 ) -> None:
     """Turn W_x x + W_h h of step `step` into activations, in place, and write the next cell and output.
 
-    h_RTBH and c_RTBH have T + 1 steps, of which step + 1 is written. Where LOW, the output also goes to low_RTBH, in its
-    dtype, for the next product: at step + 1 of its T + 1 where LOW_STEPS, else to its only step.
+    h_RTBH and c_RTBH have T + 1 steps, of which step + 1 is written. Where LOW, the output also goes to low_RBH, in its
+    dtype, for the next product.
     """
     unit_H = tl.program_id(0) * BLOCK_H + tl.arange(0, BLOCK_H)
     row_B = tl.program_id(1) * BLOCK_B + tl.arange(0, BLOCK_B)
@@ -75,21 +77,21 @@ def forward_step(
     before = (replica * (T + 1) + step) * B * H
     after = before + B * H
 
-    c_BH = tl.load(c_RTBH + before + cell_BH, inside, 0.0).to(tl.float32)
+    c_BH = tl.load(c_RTBH + before + cell_BH, inside, 0.0)
     i_BH = tl.load(gates + gate_BH, inside, 0.0).to(tl.float32)
     f_BH = tl.load(gates + H + gate_BH, inside, 0.0).to(tl.float32)
     g_BH = tl.load(gates + 2 * H + gate_BH, inside, 0.0).to(tl.float32)
     o_BH = tl.load(gates + 3 * H + gate_BH, inside, 0.0).to(tl.float32)
-    i_BH += tl.load(bias, units, 0.0).to(tl.float32)[None, :]
-    f_BH += tl.load(bias + H, units, 0.0).to(tl.float32)[None, :]
-    g_BH += tl.load(bias + 2 * H, units, 0.0).to(tl.float32)[None, :]
-    o_BH += tl.load(bias + 3 * H, units, 0.0).to(tl.float32)[None, :]
+    i_BH += tl.load(bias, units, 0.0)[None, :]
+    f_BH += tl.load(bias + H, units, 0.0)[None, :]
+    g_BH += tl.load(bias + 2 * H, units, 0.0)[None, :]
+    o_BH += tl.load(bias + 3 * H, units, 0.0)[None, :]
 
-    i_BH = sigmoid(i_BH + tl.load(peephole, units, 0.0).to(tl.float32)[None, :] * c_BH)
-    f_BH = sigmoid(f_BH + tl.load(peephole + H, units, 0.0).to(tl.float32)[None, :] * c_BH)
+    i_BH = sigmoid(i_BH + tl.load(peephole, units, 0.0)[None, :] * c_BH)
+    f_BH = sigmoid(f_BH + tl.load(peephole + H, units, 0.0)[None, :] * c_BH)
     g_BH = tanh(g_BH)
     c_BH = f_BH * c_BH + i_BH * g_BH
-    o_BH = sigmoid(o_BH + tl.load(peephole + 2 * H, units, 0.0).to(tl.float32)[None, :] * c_BH)
+    o_BH = sigmoid(o_BH + tl.load(peephole + 2 * H, units, 0.0)[None, :] * c_BH)
     h_BH = o_BH * tanh(c_BH)
 
     tl.store(gates + gate_BH, i_BH, inside)
@@ -99,8 +101,7 @@ def forward_step(
     tl.store(c_RTBH + after + cell_BH, c_BH, inside)
     tl.store(h_RTBH + after + cell_BH, h_BH, inside)
     if LOW:
-        low = after if LOW_STEPS else replica * B * H
-        tl.store(low_RTBH + low + cell_BH, h_BH, inside)
+        tl.store(low_RBH + replica * B * H + cell_BH, h_BH, inside)
 
 
 @triton.jit(do_not_specialize=["step"])  # type: ignore[untyped-decorator]
@@ -109,9 +110,8 @@ def backward_step(
     d_gates_RTBG: tl.tensor,
     peephole_R3H: tl.tensor,
     c_RTBH: tl.tensor,
-    d_h_RTBH: tl.tensor,
+    d_output_RTBH: tl.tensor,
     d_next_h_RBH: tl.tensor,
-    d_next_c_RBH: tl.tensor,
     d_c_RBH: tl.tensor,
     sums_RP7H: tl.tensor,
     step: int,
@@ -119,15 +119,18 @@ def backward_step(
     B: int,
     H: int,
     LAST: tl.constexpr,
+    OUTPUT: tl.constexpr,
+    NEXT: tl.constexpr,
     BLOCK_B: tl.constexpr,
     BLOCK_H: tl.constexpr,
 ) -> None:
     """Turn the gradients of a step's output and cell into those of its pre-activations and of the cell before.
 
-    d_h_RTBH has T steps. d_next_h_RBH and d_next_c_RBH are what the step's output and cell get from the step after, or,
-    at the last, from the state that was returned; d_c_RBH, which may be d_next_c_RBH, takes the gradient of the cell
-    before. A program adds its sequences' part of the gradients of the biases (four rows) and of the peepholes (three)
-    to its own place in sums_RP7H, P places over the sequences, always in the same order: so no two runs differ.
+    d_output_RTBH has T steps; without OUTPUT it is not looked at, and nor is d_next_h_RBH without NEXT: what the step's
+    output gets from the step after, or, at the last, from the state that was returned. d_c_RBH holds the same of the cell,
+    and takes the gradient of the cell before. A program adds its sequences' part of the gradients of the biases (four rows)
+    and of the peepholes (three) to its own place in sums_RP7H, P places over the sequences, always in the same order: so
+    no two runs differ.
     LAST: the first step to be worked on, the last in time, which writes the sums instead of adding to them.
     """
     unit_H = tl.program_id(0) * BLOCK_H + tl.arange(0, BLOCK_H)
@@ -149,22 +152,25 @@ def backward_step(
     f_BH = tl.load(gates + H + gate_BH, inside, 0.0).to(tl.float32)
     g_BH = tl.load(gates + 2 * H + gate_BH, inside, 0.0).to(tl.float32)
     o_BH = tl.load(gates + 3 * H + gate_BH, inside, 0.0).to(tl.float32)
-    c_before_BH = tl.load(c_RTBH + before + cell_BH, inside, 0.0).to(tl.float32)
-    c_BH = tl.load(c_RTBH + before + B * H + cell_BH, inside, 0.0).to(tl.float32)
-    d_h_BH = tl.load(d_h_RTBH + of_step * B * H + cell_BH, inside, 0.0).to(tl.float32)
-    d_h_BH += tl.load(d_next_h_RBH + state_BH, inside, 0.0).to(tl.float32)
-    d_c_BH = tl.load(d_next_c_RBH + state_BH, inside, 0.0).to(tl.float32)
+    c_before_BH = tl.load(c_RTBH + before + cell_BH, inside, 0.0)
+    c_BH = tl.load(c_RTBH + before + B * H + cell_BH, inside, 0.0)
+    d_h_BH = tl.zeros((BLOCK_B, BLOCK_H), tl.float32)
+    if OUTPUT:
+        d_h_BH += tl.load(d_output_RTBH + of_step * B * H + cell_BH, inside, 0.0)
+    if NEXT:
+        d_h_BH += tl.load(d_next_h_RBH + state_BH, inside, 0.0).to(tl.float32)
+    d_c_BH = tl.load(d_c_RBH + state_BH, inside, 0.0)
 
     tanh_c_BH = tanh(c_BH)
     d_o_BH = d_h_BH * tanh_c_BH * o_BH * (1.0 - o_BH)
     d_c_BH += d_h_BH * o_BH * (1.0 - tanh_c_BH * tanh_c_BH)
-    d_c_BH += d_o_BH * tl.load(peephole + 2 * H, units, 0.0).to(tl.float32)[None, :]
+    d_c_BH += d_o_BH * tl.load(peephole + 2 * H, units, 0.0)[None, :]
     d_i_BH = d_c_BH * g_BH * i_BH * (1.0 - i_BH)
     d_f_BH = d_c_BH * c_before_BH * f_BH * (1.0 - f_BH)
     d_g_BH = d_c_BH * i_BH * (1.0 - g_BH * g_BH)
     d_c_BH = d_c_BH * f_BH
-    d_c_BH += d_i_BH * tl.load(peephole, units, 0.0).to(tl.float32)[None, :]
-    d_c_BH += d_f_BH * tl.load(peephole + H, units, 0.0).to(tl.float32)[None, :]
+    d_c_BH += d_i_BH * tl.load(peephole, units, 0.0)[None, :]
+    d_c_BH += d_f_BH * tl.load(peephole + H, units, 0.0)[None, :]
 
     tl.store(d_gates + gate_BH, d_i_BH, inside)
     tl.store(d_gates + H + gate_BH, d_f_BH, inside)
