@@ -14,6 +14,7 @@ fused_lstm.py.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
@@ -37,6 +38,8 @@ NUMBERS_A_THREAD = 4
 LAUNCH_BOUND_FLOP = 2e10
 """Operations of a step's product below which graphs are used: 25 microseconds of an H100, about what two launches take."""
 
+GATES_OF_PRODUCTS = True
+
 OLDEST = (8, 0)
 """Compute capability of the first GPUs that multiply bfloat16."""
 
@@ -44,17 +47,17 @@ _graphs = StepGraphs()
 _graphs_wanted = True
 
 
+@cache
 def why_not(device: torch.device) -> str:
     """Why the kernels cannot run on this device, in a clause; empty if they can."""
     if find_spec("triton") is None:
         return "Triton is not installed"
-    if _kernels().INTERPRETED:
-        return ""
-    if device.type != "cuda":
+    interpreted = device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
+    if device.type != "cuda" and not interpreted:
         return f"Triton's kernels run on a GPU, not on {device.type}, unless TRITON_INTERPRET=1"
-    if (found := torch.cuda.get_device_capability(device)) < OLDEST:
-        return f"{torch.cuda.get_device_name(device)} is of compute capability {found}, before {OLDEST}"  # fmt: skip
-    return ""
+    if interpreted or (found := torch.cuda.get_device_capability(device)) >= OLDEST:
+        return ""
+    return f"{torch.cuda.get_device_name(device)} is of compute capability {found}, before {OLDEST}"
 
 
 def supports(dtype: torch.dtype) -> bool:
