@@ -15,6 +15,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -32,8 +33,9 @@ def on_cuda(launches: Callable[[], None]) -> Callable[[], None]:
         RuntimeError: CUDA cannot record them.
     """
     graph = torch.cuda.CUDAGraph()
-    beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    beside.wait_stream(torch.cuda.current_stream())
+    current = torch.cuda.current_stream()
+    beside = _beside(current.device_index, current.cuda_stream)
+    beside.wait_stream(current)
     with torch.cuda.stream(beside):
         # Not "global": another thread, such as NCCL's watchdog, may ask CUDA whatever it likes in the meantime.
         graph.capture_begin(capture_error_mode="thread_local")
@@ -41,8 +43,18 @@ def on_cuda(launches: Callable[[], None]) -> Callable[[], None]:
             launches()
         finally:
             graph.capture_end()
-    torch.cuda.current_stream().wait_stream(beside)
+    current.wait_stream(beside)
     return graph.replay
+
+
+@cache
+def _beside(device: int, stream: int) -> torch.cuda.Stream:
+    """Give the one stream to record on for what runs on another.
+
+    cuBLAS has 32 MiB of work space a stream, which graphs recorded on the same stream share: so they may, since they also
+    run on the same one, in turn.
+    """
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def addresses(tensors: Sequence[Tensor]) -> Hashable:

@@ -186,13 +186,16 @@ def backward(
 
 
 @contextmanager
-def graphs(wanted: bool) -> Iterator[None]:
-    """Use CUDA graphs inside this block where launching is the bottleneck, or not at all; all are forgotten afterwards."""
+def graphs(wanted: bool) -> Iterator[StepGraphs]:
+    """Use CUDA graphs inside this block where launching is the bottleneck, or not at all.
+
+    Gives those that are kept; after the block all are forgotten.
+    """
     global _graphs_wanted  # noqa: PLW0603
     before = _graphs_wanted
     _graphs_wanted = wanted
     try:
-        yield
+        yield _graphs
     finally:
         _graphs_wanted = before
         _graphs.clear()
