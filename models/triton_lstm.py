@@ -247,7 +247,7 @@ def _run(
             return scratch
         # All that the launches depend on; float32's precision in products is chosen when they are recorded.
         stream = torch.cuda.current_stream().cuda_stream
-        precision = torch.get_float32_matmul_precision()
+        precision = torch.backends.cuda.matmul.fp32_precision
         key = (*kind, device, stream, precision, addresses(tensors))
         return _graphs.run(key, make_scratch, launches)
 
