@@ -6,11 +6,7 @@ The environment says that Triton interprets (tests/conftest.py), so that no GPU 
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
-import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +23,6 @@ from triton.runtime import interpreter
 from models import fused_lstm, triton_kernels, triton_lstm
 from models.lstm import LSTMState, StackedLSTM
 
-ROOT = Path(__file__).resolve().parents[2]
 HALF_ULP = torch.finfo(torch.bfloat16).eps / 2  # bfloat16's largest relative error of rounding
 FLOAT32_ERROR = 3e-6  # what sums of a few dozen float32 numbers of size 1 lose, over a few steps
 
@@ -363,41 +358,3 @@ def test_what_the_kernels_cannot_read_is_refused_in_words(name, spoil, words):
     tensors[name] = spoil(tensors[name])
     with pytest.raises(ValueError, match=words):
         triton_lstm.forward(*tensors.values(), fresh=False, from_zero=False)
-
-
-COMPILE = """
-from triton import compile
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from models import triton_kernels as kernels
-
-FLOAT32 = {"bias_RG", "peephole_R3H", "c_RTBH", "h_RTBH", "d_output_RTBH", "d_c_RBH", "sums_RP7H"}
-
-def build(kernel, **constants):
-    signature = {}
-    for parameter in kernel.params:
-        name = parameter.name
-        if name in constants:
-            signature[name] = "constexpr"
-        elif name in ("step", "T", "B", "H"):
-            signature[name] = "i32"
-        else:
-            signature[name] = "*fp32" if name in FLOAT32 else "*bf16"
-    places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
-    source = ASTSource(kernel, signature, places)
-    made = compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8})
-    assert len(made.asm["cubin"]) > 0
-
-size = {"BLOCK_B": 8, "BLOCK_H": 128}
-build(kernels.forward_step, LOW=True, **size)
-build(kernels.backward_step, LAST=False, OUTPUT=True, NEXT=True, **size)
-"""
-
-
-def test_the_kernels_compile_for_an_h100_without_one(tmp_path):
-    """What the interpreter accepts is not always what the compiler does."""
-    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILE], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
