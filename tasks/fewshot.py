@@ -186,14 +186,17 @@ class FewShot:
         """Probabilities of every block of a chunk's videos."""
         from models.classifier import LSTMClassifier
 
+        if not isinstance(model, LSTMClassifier):
+            raise TypeError(f"{type(model).__name__} is not the classifier that this task builds")
         videos = videoeval.chunk_of(self.subset.test_videos, chunk, self.chunk)
         return videoeval.predict_blocks(
             self.subset.dataset,
             videos,
-            lambda frames_TBD: LSTMClassifier.block_probabilities(model(frames_TBD)),
+            lambda products_TBG: model.block_probabilities(model.from_products(products_TBG)),
             block=self.block,
             stride=self.stride,
             device=next(model.parameters()).device,
+            per_frame=model.encoder.frame_products,
         )
 
     def score(self, predictions: Predictions) -> Iterator[Score]:
