@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.data.dataset import Dataset, Video
+from tasks.data.dataset import Dataset, ReadOnDevice, Video
 from tasks.task import Metric, Predictions, Score
 
 if TYPE_CHECKING:
@@ -123,11 +123,11 @@ def predict_blocks(
     classified = []
     for first in range(0, len(rows), BLOCKS_AT_ONCE):
         together = [(video, start) for video, _, start in rows[first : first + BLOCKS_AT_ONCE]]
-        frames_ND, frame_TB = _frames_once(dataset, together, block)
-        given_NG = per_frame(torch.from_numpy(frames_ND).to(device))
+        frames_ND, frame_TB = _frames_once(dataset, together, block, device)
+        given_NG = per_frame(frames_ND)
         del frames_ND
         index_TB = torch.from_numpy(frame_TB).to(device)
-        given_TBG = given_NG.index_select(0, index_TB.flatten()).unflatten(0, index_TB.shape)
+        given_TBG = given_NG.index_select(0, index_TB.flatten()).view(*index_TB.shape, -1)
         del given_NG
         classified.append(classify(given_TBG).cpu().numpy())
     probabilities_BC = np.concatenate(classified)
@@ -143,29 +143,36 @@ def predict_blocks(
 
 
 def _frames_once(
-    dataset: Dataset, blocks: Sequence[tuple[Video, int]], block: int
-) -> tuple[np.ndarray, np.ndarray]:
+    dataset: Dataset, blocks: Sequence[tuple[Video, int]], block: int, device: torch.device
+) -> tuple[torch.Tensor, np.ndarray]:
     """The frames that blocks are made of, each once, and of each block which of them are its frames.
 
     Args:
         dataset: where they come from.
         blocks: of each its video and its first frame; those of one video stand together and in order.
         block: frames of a block.
+        device: where the frames are wanted.
 
     Returns:
-        Frames float32 (N, D), and their places int64 (T, B); in a block that is too short the last frame is held.
+        Frames float32 (N, D) on the device, and their places int64 (T, B); in a block that is too short the last frame is held.
     """
+    import torch
+
     pieces, firsts_B, lasts_B = [], [], []
     total = 0
     for video, own in itertools.groupby(blocks, key=operator.itemgetter(0)):
         starts = [start for _, start in own]
-        piece_TD = dataset.window(video, starts[0], starts[-1] + block - starts[0])
+        count = min(starts[-1] + block, video.num_frames) - starts[0]
+        if isinstance(dataset, ReadOnDevice):
+            piece_TD = dataset.windows_on(str(device), [(video, starts[0])], count)[:, 0]
+        else:
+            piece_TD = torch.from_numpy(dataset.window(video, starts[0], count))
         pieces.append(piece_TD)
         firsts_B += [total + start - starts[0] for start in starts]
         total += len(piece_TD)
         lasts_B += [total - 1] * len(starts)
     places_TB = np.arange(block)[:, None] + np.array(firsts_B)
-    return np.concatenate(pieces), np.minimum(places_TB, np.array(lasts_B))
+    return torch.cat(pieces).to(device), np.minimum(places_TB, np.array(lasts_B))
 
 
 def probabilities(predictions: Predictions) -> np.ndarray:

@@ -242,9 +242,11 @@ def fill(handle: int, buffer_N: NDArray[np.uint8], offset: int) -> None:
     Raises:
         EOFError: when the file ends before the buffer is full.
     """
-    done = os.preadv(handle, [buffer_N], offset)
-    while done < len(buffer_N):  # a signal may cut a read short, and Linux reads at most 2 GiB at a time
-        got = os.preadv(handle, [buffer_N[done:]], offset + done)
+    done = os.preadv(handle, [buffer_N.data], offset)
+    while done < len(
+        buffer_N
+    ):  # a signal may cut a read short, and Linux reads at most 2 GiB at a time
+        got = os.preadv(handle, [buffer_N[done:].data], offset + done)
         if got == 0:
             raise EOFError
         done += got
