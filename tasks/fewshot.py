@@ -172,7 +172,8 @@ class FewShot:
         )
         # One 32-bit seed: of a larger one, torch's generator on the CPU drops the upper half.
         (mask_seed,) = np.random.SeedSequence([seed, step]).generate_state(1)
-        masks = torch.Generator().manual_seed(int(mask_seed))
+        # Drawn where they are used: a CPU takes longer to draw the masks of large frames than a GPU takes for the whole step.
+        masks = torch.Generator(shard.device).manual_seed(int(mask_seed))
         dropout = (
             Dropout(self.dropout, masks, batch_size=size, rows=shard.rows) if self.dropout else None
         )

@@ -68,7 +68,9 @@ def float32_windows(
     if offset is not None:
         wide_TBD.sub_(float(offset))
     # A tensor of the device's own: a GPU multiplies by the reciprocal of a plain number, which may differ in the last bit.
-    return wide_TBD.div_(torch.full((), float(divisor), device=wide_TBD.device))
+    return wide_TBD.div_(
+        torch.full((), float(divisor), dtype=torch.float32, device=wide_TBD.device)
+    )
 
 
 class Kept:
