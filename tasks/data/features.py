@@ -226,19 +226,20 @@ class FeatureStore:
             )
         elif not out.flags.writeable:
             raise ValueError("out is read-only, but features are to be put there: pass a copy")
+        in_place = out.dtype == stored and out[:, :1].flags.c_contiguous
         # Rows of one window lie B rows apart in `out`. Read in one piece and spread from there, while it is in the processor's
         # cache, they are there sooner than when the system call puts every row into its place.
-        read_TD = np.empty((count, self.plan.frame_size), stored)
+        read_TD = np.empty((0 if in_place else count, self.plan.frame_size), stored)
         read_N = read_TD.view(np.uint8).reshape(-1)
+        spread = _spreading(read_TD, out)
         for index, (number, offset, there) in enumerate(places):
-            window_TD = out[:there, index]
-            if window_TD.dtype == stored and window_TD.flags.c_contiguous:
-                self._fill(number, window_TD.view(np.uint8).reshape(-1), offset)
+            if in_place:
+                self._fill(number, out[:there, index].view(np.uint8).reshape(-1), offset)
             else:
                 self._fill(number, read_N[: there * self.plan.frame_bytes], offset)
-                _spread(read_TD[:there], window_TD)
+                spread(index, there)
             if there < count:
-                out[there:, index] = window_TD[-1]
+                out[there:, index] = out[there - 1, index]
         return out
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> None:
@@ -334,19 +335,32 @@ class FeatureStore:
         return handle
 
 
-def _spread(read_TD: Features, out_TD: Features) -> None:
-    """Copy numbers as they are stored to where they are wanted, perhaps in a wider type."""
-    if read_TD.dtype == out_TD.dtype or read_TD.dtype != np.float16:
-        np.copyto(out_TD, read_TD)
-        return
+def _spreading(read_TD: Features, out_TBD: Features) -> Callable[[int, int], None]:
+    """How the first rows of what was read get to a window of `out`, by its number, perhaps in a wider type."""
+    if read_TD.dtype == out_TBD.dtype or read_TD.dtype != np.float16:
+
+        def copy(index: int, there: int) -> None:
+            np.copyto(out_TBD[:there, index], read_TD[:there])
+
+        return copy
     # NumPy widens one half at a time, torch a vector of them, in a sixth of the time. A process that was forked from one in
     # which torch had started threads may not start any: torch starts none for so few numbers as here are at once.
     import torch
 
-    out, read = torch.from_numpy(out_TD), torch.from_numpy(read_TD)
-    rows = max(1, ALONE // read_TD.shape[1])
-    for first in range(0, len(read), rows):
-        out[first : first + rows].copy_(read[first : first + rows])
+    read, windows = torch.from_numpy(read_TD), torch.from_numpy(out_TBD).unbind(1)
+    at_once = len(read)
+    if torch.get_num_threads() > 1:
+        at_once = max(1, ALONE // read_TD.shape[1])
+
+    def widen(index: int, there: int) -> None:
+        if there == at_once:
+            windows[index].copy_(read)
+            return
+        for first in range(0, there, at_once):
+            rows = slice(first, min(first + at_once, there))
+            windows[index][rows].copy_(read[rows])
+
+    return widen
 
 
 def _reopen(folder: Path, identity: str) -> FeatureStore:
