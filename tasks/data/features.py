@@ -40,6 +40,7 @@ from tasks.data.feature_shards import (
     shards_missing,
     write_shard,
 )
+from tasks.data.spreading import spreading
 
 __all__ = [
     "FeatureStore",
@@ -53,10 +54,6 @@ __all__ = [
     "shards_missing",
     "write_shard",
 ]
-
-
-ALONE = 2**15
-"""Numbers that one thread of torch takes by itself, however many it may use."""
 
 
 def plan_problem(folder: Path, plan: StorePlan) -> str:
@@ -231,7 +228,7 @@ class FeatureStore:
         # cache, they are there sooner than when the system call puts every row into its place.
         read_TD = np.empty((0 if in_place else count, self.plan.frame_size), stored)
         read_N = read_TD.view(np.uint8).reshape(-1)
-        spread = _spreading(read_TD, out)
+        spread = spreading(read_TD, out)
         for index, (number, offset, there) in enumerate(places):
             if in_place:
                 self._fill(number, out[:there, index].view(np.uint8).reshape(-1), offset)
@@ -333,34 +330,6 @@ class FeatureStore:
             if handle != opened:
                 os.close(opened)
         return handle
-
-
-def _spreading(read_TD: Features, out_TBD: Features) -> Callable[[int, int], None]:
-    """How the first rows of what was read get to a window of `out`, by its number, perhaps in a wider type."""
-    if read_TD.dtype == out_TBD.dtype or read_TD.dtype != np.float16:
-
-        def copy(index: int, there: int) -> None:
-            np.copyto(out_TBD[:there, index], read_TD[:there])
-
-        return copy
-    # NumPy widens one half at a time, torch a vector of them, in a sixth of the time. A process that was forked from one in
-    # which torch had started threads may not start any: torch starts none for so few numbers as here are at once.
-    import torch
-
-    read, windows = torch.from_numpy(read_TD), torch.from_numpy(out_TBD).unbind(1)
-    at_once = len(read)
-    if torch.get_num_threads() > 1:
-        at_once = max(1, ALONE // read_TD.shape[1])
-
-    def widen(index: int, there: int) -> None:
-        if there == at_once:
-            windows[index].copy_(read)
-            return
-        for first in range(0, there, at_once):
-            rows = slice(first, min(first + at_once, there))
-            windows[index][rows].copy_(read[rows])
-
-    return widen
 
 
 def _reopen(folder: Path, identity: str) -> FeatureStore:
