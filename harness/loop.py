@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from harness import checkpoint
+from harness import ahead, checkpoint
 from harness.velocity_sgd import VelocitySGD
 from slurm.ddp import Ranks
 from slurm.job import Interrupted
@@ -146,79 +146,71 @@ def train(
     parallel = DistributedDataParallel(TaskLoss(task, model), find_unused_parameters=True)
     every = max(1, schedule.steps // LOGGED_POINTS)
     model.train()
-    while step < schedule.steps:
-        learning_rate = schedule.learning_rate_at(step)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate
-        batch = to_device(task.batch(seed, step, shard), ranks.device)
-        # A user's encoder may draw from torch's own generator (nn.Dropout): what it draws is a function of the step too.
-        (step_seed,) = np.random.SeedSequence([seed, step, ranks.rank]).generate_state(1)
-        torch.manual_seed(int(step_seed))
-        optimizer.zero_grad(set_to_none=True)
-        loss = parallel(batch)
-        # A rank's loss is its rows' sum over the GLOBAL batch. DDP averages gradients over ranks: times num_ranks,
-        # that average is the gradient of the batch's mean.
-        (loss * ranks.num_ranks).backward()
-        if schedule.clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_norm)
-        optimizer.step()
-        step += 1
-        since += 1
+    with ahead.batches(
+        lambda each: task.batch(seed, each, shard), range(step, schedule.steps), ranks.device
+    ) as drawn:
+        while step < schedule.steps:
+            learning_rate = schedule.learning_rate_at(step)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            batch = next(drawn)
+            # A user's encoder may draw from torch's own generator (nn.Dropout): what it draws is a function of the step too.
+            (step_seed,) = np.random.SeedSequence([seed, step, ranks.rank]).generate_state(1)
+            torch.manual_seed(int(step_seed))
+            optimizer.zero_grad(set_to_none=True)
+            loss = parallel(batch)
+            # A rank's loss is its rows' sum over the GLOBAL batch. DDP averages gradients over ranks: times num_ranks,
+            # that average is the gradient of the batch's mean.
+            (loss * ranks.num_ranks).backward()
+            if schedule.clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_norm)
+            optimizer.step()
+            step += 1
+            since += 1
 
-        # Ranks agree at every step boundary: the batch's loss, whether any has to stop, whether the first saves.
-        now = time.monotonic()
-        ended_late = step == schedule.steps and now - began > checkpoint_every_s
-        stop, save = should_stop(), now - saved > checkpoint_every_s or ended_late
-        if ranks.num_ranks > 1:
-            wishes = torch.tensor(
-                [0.0, stop, save and ranks.is_first], dtype=torch.float64, device=ranks.device
-            )
-            wishes[0] = loss.detach()
-            total += ranks.sum(wishes)[0]
-            stop, save = bool(wishes[1] > 0), bool(wishes[2] > 0)
-        else:
-            total += loss.detach()
-        point = step % every == 0 or step == schedule.steps
-        if point or stop or save:
-            mean = float(total) / since
-            if not math.isfinite(mean):
-                raise diverged(mean, step, since, schedule)
-        if point:
-            for name, value in (
-                ("step", step),
-                ("loss", mean),
-                ("learning_rate", learning_rate),
-                ("time", time.time()),
-            ):
-                history[name].append(value)
-            total.zero_()
-            since = 0
-            on_step(step, schedule.steps)
-        if stop or (save and (step < schedule.steps or ended_late)):
-            if ranks.is_first:
-                state = {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "history": history,
-                    "total": float(total),
-                    "since": since,
-                }
-                checkpoint.save(folder, cell=cell, step=step, state=state)
-            saved = time.monotonic()
-        if stop:
-            raise Interrupted(f"stopped after step {step} of {schedule.steps}")
+            # Ranks agree at every step boundary: the batch's loss, whether any has to stop, whether the first saves.
+            now = time.monotonic()
+            ended_late = step == schedule.steps and now - began > checkpoint_every_s
+            stop, save = should_stop(), now - saved > checkpoint_every_s or ended_late
+            if ranks.num_ranks > 1:
+                wishes = torch.tensor(
+                    [0.0, stop, save and ranks.is_first], dtype=torch.float64, device=ranks.device
+                )
+                wishes[0] = loss.detach()
+                total += ranks.sum(wishes)[0]
+                stop, save = bool(wishes[1] > 0), bool(wishes[2] > 0)
+            else:
+                total += loss.detach()
+            point = step % every == 0 or step == schedule.steps
+            if point or stop or save:
+                mean = float(total) / since
+                if not math.isfinite(mean):
+                    raise diverged(mean, step, since, schedule)
+            if point:
+                for name, value in (
+                    ("step", step),
+                    ("loss", mean),
+                    ("learning_rate", learning_rate),
+                    ("time", time.time()),
+                ):
+                    history[name].append(value)
+                total.zero_()
+                since = 0
+                on_step(step, schedule.steps)
+            if stop or (save and (step < schedule.steps or ended_late)):
+                if ranks.is_first:
+                    state = {
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "history": history,
+                        "total": float(total),
+                        "since": since,
+                    }
+                    checkpoint.save(folder, cell=cell, step=step, state=state)
+                saved = time.monotonic()
+            if stop:
+                raise Interrupted(f"stopped after step {step} of {schedule.steps}")
     return Trained(history=history, resumed_from=first, seconds=time.monotonic() - began)
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """A batch (a NamedTuple of tensors and other things) with its tensors on a device."""
-    if device.type == "cpu":
-        return batch
-    moved = [
-        each.to(device, non_blocking=True) if isinstance(each, torch.Tensor) else each
-        for each in batch
-    ]
-    return type(batch)(*moved)
 
 
 def evaluate(

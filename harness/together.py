@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from harness import checkpoint, loop
+from harness import ahead, checkpoint, loop
 from harness.loop import CHECKPOINT_EVERY_S, LOGGED_POINTS, DivergedError, Trained
 from slurm.job import Interrupted
 from tasks.task import Shard, Task, TrainsTogether
@@ -179,55 +179,61 @@ def train(
     first, began, saved = step, time.monotonic(), time.monotonic()
     every = max(1, schedule.steps // LOGGED_POINTS)
     shard = Shard(device=str(device))
-    while step < schedule.steps:
-        learning_rate = schedule.learning_rate_at(step)
-        for group in stack.optimizer.param_groups:
-            group["lr"] = learning_rate
-        batches = [member.task.batch(member.seed, step, shard) for member in stack.members]
-        batch = loop.to_device(task.stack_batches(batches), device)
-        stack.optimizer.zero_grad(set_to_none=True)
-        loss_R = task.losses(stack.model, batch)
-        # Each replica's loss reaches its own weights alone: the gradient of the sum is that of each.
-        torch.autograd.backward(loss_R.sum())
-        if schedule.clip_norm is not None:
-            clip_grad_norms_(stack.model, schedule.clip_norm)
-        stack.optimizer.step()
-        step += 1
-        since += 1
-        stack.total_R += loss_R.detach()
 
-        now = time.monotonic()
-        ended_late = step == schedule.steps and now - began > checkpoint_every_s
-        stop, save = should_stop(), now - saved > checkpoint_every_s or ended_late
-        point = step % every == 0 or step == schedule.steps
-        if point or stop or save:
-            means = dict(zip(stack.members, (stack.total_R / since).tolist(), strict=True))
-            for member, mean in means.items():
-                if not math.isfinite(mean) and member.key not in ended:
-                    ended[member.key] = loop.diverged(mean, step, since, schedule)
-            # What diverged stays in the stack, where it reaches no other, and is not looked at any more.
-            left = [member for member in stack.members if member.key not in ended]
-            if not left:
-                return ended
-        if point:
-            for member in left:
-                for name, value in (
-                    ("step", step),
-                    ("loss", means[member]),
-                    ("learning_rate", learning_rate),
-                    ("time", time.time()),
-                ):
-                    member.history[name].append(value)
-            stack.total_R.zero_()
-            since = 0
-            on_step(step, schedule.steps)
-        if stop or (save and (step < schedule.steps or ended_late)):
-            for member, state in zip(stack.members, stack.states(since), strict=True):
-                if member.key not in ended:
-                    checkpoint.save(member.folder, cell=member.key, step=step, state=state)
-            saved = time.monotonic()
-        if stop:
-            raise Interrupted(f"stopped after step {step} of {schedule.steps}")
+    def draw(of_step: int) -> Any:
+        return task.stack_batches(
+            [member.task.batch(member.seed, of_step, shard) for member in stack.members]
+        )
+
+    with ahead.batches(draw, range(step, schedule.steps), device) as drawn:
+        while step < schedule.steps:
+            learning_rate = schedule.learning_rate_at(step)
+            for group in stack.optimizer.param_groups:
+                group["lr"] = learning_rate
+            batch = next(drawn)
+            stack.optimizer.zero_grad(set_to_none=True)
+            loss_R = task.losses(stack.model, batch)
+            # Each replica's loss reaches its own weights alone: the gradient of the sum is that of each.
+            torch.autograd.backward(loss_R.sum())
+            if schedule.clip_norm is not None:
+                clip_grad_norms_(stack.model, schedule.clip_norm)
+            stack.optimizer.step()
+            step += 1
+            since += 1
+            stack.total_R += loss_R.detach()
+
+            now = time.monotonic()
+            ended_late = step == schedule.steps and now - began > checkpoint_every_s
+            stop, save = should_stop(), now - saved > checkpoint_every_s or ended_late
+            point = step % every == 0 or step == schedule.steps
+            if point or stop or save:
+                means = dict(zip(stack.members, (stack.total_R / since).tolist(), strict=True))
+                for member, mean in means.items():
+                    if not math.isfinite(mean) and member.key not in ended:
+                        ended[member.key] = loop.diverged(mean, step, since, schedule)
+                # What diverged stays in the stack, where it reaches no other, and is not looked at any more.
+                left = [member for member in stack.members if member.key not in ended]
+                if not left:
+                    return ended
+            if point:
+                for member in left:
+                    for name, value in (
+                        ("step", step),
+                        ("loss", means[member]),
+                        ("learning_rate", learning_rate),
+                        ("time", time.time()),
+                    ):
+                        member.history[name].append(value)
+                stack.total_R.zero_()
+                since = 0
+                on_step(step, schedule.steps)
+            if stop or (save and (step < schedule.steps or ended_late)):
+                for member, state in zip(stack.members, stack.states(since), strict=True):
+                    if member.key not in ended:
+                        checkpoint.save(member.folder, cell=member.key, step=step, state=state)
+                saved = time.monotonic()
+            if stop:
+                raise Interrupted(f"stopped after step {step} of {schedule.steps}")
     seconds = 0.0 if first == schedule.steps else time.monotonic() - began
     for replica, member in enumerate(stack.members):
         if member.key in ended:

@@ -9,7 +9,6 @@ Letters: R replicas (models trained side by side), T steps, B sequences of this 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -86,13 +85,8 @@ class Dropout:
         return draws_TBD
 
 
-def drop_each(dropouts: Sequence[Dropout], x_RTBD: Tensor, *, threads: int = 1) -> Tensor:
+def drop_each(dropouts: Sequence[Dropout], x_RTBD: Tensor) -> Tensor:
     """Drop features of R tensors with the masks that each would meet alone: one dropout a tensor, all of one ratio.
-
-    Args:
-        dropouts: Each with a generator of its own.
-        x_RTBD: What is dropped from.
-        threads: Draw so many masks at a time; it alters none.
 
     Raises:
         ValueError: The ratios differ, or as `Dropout.draw`.
@@ -103,13 +97,8 @@ def drop_each(dropouts: Sequence[Dropout], x_RTBD: Tensor, *, threads: int = 1) 
     (ratio,) = ratios
     if ratio == 0:
         return x_RTBD
-    if threads == 1:
-        draws = [each.draw(x_TBD) for each, x_TBD in zip(dropouts, x_RTBD, strict=True)]
-    else:  # torch draws without Python's lock
-        with ThreadPoolExecutor(threads) as pool:
-            draws = list(pool.map(Dropout.draw, dropouts, x_RTBD))
-    if draws[0].device == x_RTBD.device:
-        factors_RTBD = torch.stack(draws).ge_(ratio)
-    else:  # a byte a number goes to the other device
-        factors_RTBD = torch.stack([each >= ratio for each in draws]).to(x_RTBD.device).float()
-    return x_RTBD * factors_RTBD.div_(1 - ratio).to(x_RTBD.dtype)
+    draws_RTBD = torch.stack(
+        [each.draw(x_TBD) for each, x_TBD in zip(dropouts, x_RTBD, strict=True)]
+    )
+    factors_RTBD = draws_RTBD.ge_(ratio).div_(1 - ratio)
+    return x_RTBD * factors_RTBD.to(x_RTBD.device, x_RTBD.dtype)

@@ -9,7 +9,6 @@ classes, F features of whatever is dropped from.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -72,11 +71,9 @@ class StackedClassifiers(nn.Module):
             frames_RTBD: Every replica's own frames.
             dropouts: One a replica, applied where `LSTMClassifier` and its encoder apply theirs, in the same order.
         """
-        # A GPU would wait for one core that draws the masks of all; a CPU has its cores in use.
-        threads = min(len(frames_RTBD), _cores()) if frames_RTBD.is_cuda else 1
 
         def dropped(x_RTBF: Tensor) -> Tensor:
-            return x_RTBF if dropouts is None else drop_each(dropouts, x_RTBF, threads=threads)
+            return x_RTBF if dropouts is None else drop_each(dropouts, x_RTBF)
 
         x_RTBF = frames_RTBD
         for layer in self.encoder.get_submodule("lstm.layers").children():
@@ -114,11 +111,6 @@ def _mirrored(modules: Sequence[nn.Module]) -> nn.Module:
     for name, _ in modules[0].named_children():
         made.add_module(name, _mirrored([module.get_submodule(name) for module in modules]))
     return made
-
-
-def _cores() -> int:
-    """This process's share of the machine: what launchers say, else all cores that it may run on."""
-    return int(os.environ.get("HARNESS_CORES", "0")) or len(os.sched_getaffinity(0))
 
 
 def _layer(layer: nn.Module, x_RTBD: Tensor) -> Tensor:
