@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 from triton.runtime import interpreter
 
-from models import fused_lstm, triton_kernels, triton_lstm
+from models import fused_lstm, in_place_lstm, triton_kernels, triton_lstm
 from models.lstm import LSTMState, StackedLSTM
 
 HALF_ULP = torch.finfo(torch.bfloat16).eps / 2  # bfloat16's largest relative error of rounding
@@ -358,3 +358,21 @@ def test_what_the_kernels_cannot_read_is_refused_in_words(name, spoil, words):
     tensors[name] = spoil(tensors[name])
     with pytest.raises(ValueError, match=words):
         triton_lstm.forward(*tensors.values(), fresh=False, from_zero=False)
+
+
+def test_kernels_that_disagree_with_torch_are_not_chosen(monkeypatch):
+    cpu = torch.device("cpu")
+    assert triton_lstm.disagreement(cpu) == ""
+
+    def without_peepholes(gates, weight, bias, peephole, *rest, **options):
+        return in_place_lstm.forward(gates, weight, bias, 0 * peephole, *rest, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(triton_lstm, "forward", without_peepholes)
+        assert "give other numbers" in triton_lstm.disagreement(cpu)
+
+    def broken(*_arguments, **_options):
+        raise RuntimeError("no code for sm_999")
+
+    monkeypatch.setattr(triton_lstm, "backward", broken)
+    assert "kernels fail on it: RuntimeError: no code for sm_999" in triton_lstm.disagreement(cpu)
