@@ -83,52 +83,58 @@ class Local:
         done = done_before(jobs)
         tries: Counter[str] = Counter()
         broken: set[str] = set()
+        by_id = {job.id: job for job in jobs}
         try:
-            while True:
-                for job in [each for each in waiting if broken.intersection(each.needs)]:
-                    waiting.remove(job)
-                    broken.add(job.id)
-                    on_event(
-                        Event(kind="skipped", job=job.id, detail="a cell that it needs failed")
-                    )
-                self._feed(waiting, done, tries, on_event)
-                if not any(group.job for group in self._groups):
-                    if not waiting:
-                        break
-                    continue
+            self._tell(self._feed(waiting, done, tries), on_event)
+            while waiting or any(group.job for group in self._groups):
+                news = []
                 for event in self._listen():
+                    told = event
                     if event.kind == "done":
                         done.add(event.job)
                     elif event.kind == "failed":
                         broken.add(event.job)
+                    elif event.kind == "lost" and tries[event.job] < TRIES:
+                        waiting.insert(0, by_id[event.job])
                     elif event.kind == "lost":
-                        job = next(each for each in jobs if each.id == event.job)
-                        if tries[job.id] >= TRIES:
-                            broken.add(job.id)
-                            detail = f"{event.detail}, {TRIES} times in a row"
-                            on_event(Event(kind="failed", job=job.id, detail=detail))
-                            continue
-                        waiting.insert(0, job)
-                    on_event(event)
+                        broken.add(event.job)
+                        detail = f"{event.detail}, {TRIES} times in a row"
+                        told = Event(kind="failed", job=event.job, detail=detail)
+                    news.append(told)
+                if any(event.kind == "failed" for event in news):
+                    news += _skip(waiting, broken)
+                # Workers get their next job first: they do not wait until what happened is told, which may take a while.
+                if any(event.kind != "step" for event in news) or not self._busy():
+                    news += self._feed(waiting, done, tries)
+                self._tell(news, on_event)
         finally:
             self.close()
 
-    def _feed(
-        self, waiting: list[Job], done: set[str], tries: Counter[str], on_event: OnEvent
-    ) -> None:
+    @staticmethod
+    def _tell(news: Sequence[Event], on_event: OnEvent) -> None:
+        for event in news:
+            on_event(event)
+
+    def _busy(self) -> int:
+        """Processes that have a job."""
+        return sum(len(group.ranks) for group in self._groups if group.job)
+
+    def _feed(self, waiting: list[Job], done: set[str], tries: Counter[str]) -> list[Event]:
         """Hand out jobs while there are free slots."""
+        started: list[Event] = []
         for job in list(waiting):
             if not done.issuperset(job.needs):
                 continue
-            busy = sum(len(group.ranks) for group in self._groups if group.job)
+            busy = self._busy()
             if busy and busy + job.ranks > self._slots:
-                return  # not the next one either: a job of many ranks must not starve behind small ones
+                break  # not the next one either: a job of many ranks must not starve behind small ones
             idle = (g for g in self._groups if g.job is None and len(g.ranks) == job.ranks)
             group = next(idle, None) or self._start(job.ranks)
             waiting.remove(job)
             tries[job.id] += 1
             group.send(job)
-            on_event(Event(kind="started", job=job.id))
+            started.append(Event(kind="started", job=job.id))
+        return started
 
     def _start(self, num_ranks: int) -> _Group:
         number = self._started
@@ -258,6 +264,17 @@ class Local:
                 rank.process.kill()
             self._forget(rank)
         self._groups.clear()
+
+
+def _skip(waiting: list[Job], broken: set[str]) -> list[Event]:
+    """Take jobs that need a broken one out of those that wait, and so on down the chain."""
+    skipped: list[Event] = []
+    while hopeless := [each for each in waiting if broken.intersection(each.needs)]:
+        broken.update(job.id for job in hopeless)
+        waiting[:] = [each for each in waiting if each.id not in broken]
+        detail = "a cell that it needs failed"
+        skipped += [Event(kind="skipped", job=job.id, detail=detail) for job in hopeless]
+    return skipped
 
 
 def torchrun_environment(rank: int, num_ranks: int, port: int) -> dict[str, str]:

@@ -9,6 +9,7 @@ video accuracy are different quantities, and both are stored.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,6 +59,21 @@ def block_starts(num_frames: int, *, block: int, stride: int) -> range:
     if num_frames <= block:
         return range(1)
     return range(0, num_frames - block + 1, stride)
+
+
+@lru_cache(maxsize=256)
+def num_test_blocks(dataset: Dataset, split: int, *, block: int, stride: int) -> int:
+    """Blocks of all test videos of a split; of thousands of cells that are tested on them it is counted once."""
+    return sum(
+        len(block_starts(video.num_frames, block=block, stride=stride))
+        for video in dataset.test(split)
+    )
+
+
+@lru_cache(maxsize=256)
+def num_test_frames(dataset: Dataset, split: int) -> int:
+    """Frames of all test videos of a split, counted once in the same way."""
+    return sum(video.num_frames for video in dataset.test(split))
 
 
 def read_block(frames_TD: np.ndarray, start: int, block: int) -> np.ndarray:
