@@ -130,7 +130,8 @@ def train(
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         history, since = state["history"], state["since"]
-        total += _own_part(state["totals"], ranks)
+        # Checkpoints of before had the sum over all ranks alone.
+        total += _own_part(state["totals"] if "totals" in state else [state["total"]], ranks)
         LOG.info("resumed after step %d of %d", step, schedule.steps)
     first, began, saved = step, time.monotonic(), time.monotonic()
     if step == schedule.steps:
@@ -173,7 +174,7 @@ def train(
         stop, save = wishes()
         point = step % every == 0 or step == schedule.steps
         if point or stop or save:  # nothing else waits for the device
-            totals: list[float] = ranks.gather(float(total))
+            totals = ranks.gather_numbers(float(total))
             mean = sum(totals) / since
             if not math.isfinite(mean):
                 raise DivergedError(

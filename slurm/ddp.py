@@ -43,6 +43,15 @@ class Ranks:
         distributed.all_gather_object(boxes, value)
         return boxes
 
+    def gather_numbers(self, value: float) -> list[float]:
+        """As `gather`, of one number: a single small message from host to host."""
+        if self.num_ranks == 1:
+            return [value]
+        numbers = torch.zeros(self.num_ranks, dtype=torch.float64)
+        numbers[self.rank] = value
+        distributed.all_reduce(numbers)  # the others add 0, which is exact
+        return [float(each) for each in numbers.tolist()]
+
     def begin_any(self, flags: Sequence[bool]) -> Callable[[], list[bool]]:
         """Begin to ask all ranks which of some flags any of them raises; the message goes from host to host in the background.
 

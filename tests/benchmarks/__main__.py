@@ -29,11 +29,21 @@ from tasks.schedule import Schedule
 from tasks.subset import Subset
 from tasks.task import Shard
 from tests.benchmarks import decoding as decoders
-from tests.benchmarks import lstm, many_runs
+from tests.benchmarks import lstm, many_runs, overhead, ranks
 from tests.benchmarks.generator import CANVAS, SIDE, obvious
 from tests.benchmarks.ratios import ROUNDS, Ratio, compare
 
-GROUPS = ("features", "decoding", "generator", "lstm", "loop", "commands", "report")
+GROUPS = (
+    "features",
+    "decoding",
+    "generator",
+    "lstm",
+    "loop",
+    "overhead",
+    "ddp",
+    "commands",
+    "report",
+)
 
 
 def training_loop() -> Ratio:
@@ -44,12 +54,12 @@ def training_loop() -> Ratio:
         dropout=0.2,
         schedule=Schedule(steps=40, batch_size=16, learning_rate=3e-3, clip_norm=20.0),
     )
-    ranks = Ranks(rank=0, num_ranks=1, device=torch.device("cpu"))
+    alone = Ranks(rank=0, num_ranks=1, device=torch.device("cpu"))
 
     def with_harness() -> None:
         with tempfile.TemporaryDirectory() as folder:
             loop.train(
-                task, task.build(0, ()), cell="bench", seed=0, ranks=ranks, folder=Path(folder), earlier=[],
+                task, task.build(0, ()), cell="bench", seed=0, ranks=alone, folder=Path(folder), earlier=[],
                 should_stop=lambda: False, on_step=lambda step, steps: None,
             )  # fmt: skip
 
@@ -210,6 +220,8 @@ def main() -> None:
             "generator": lambda: [generator()],
             "lstm": lambda: lstm.ratios(os.cpu_count() or 1) + lstm.ratios(1),
             "loop": lambda: [training_loop()],
+            "overhead": lambda: overhead.ratios(folder),
+            "ddp": ranks.ratios,
             "commands": commands,
             "report": lambda: [report(folder / "many")],
         }

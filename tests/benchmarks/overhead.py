@@ -190,7 +190,12 @@ def driver(folder: Path, num_jobs: int = DRIVEN) -> Ratio:
                     at_100 = _resident_mib()
 
             announcer = Announcer(Workdir(folder), lambda: (display.running, display.waiting))
-            command = ["env", f"PYTHONPATH={environment['PYTHONPATH']}", sys.executable, str(script)]
+            command = [
+                "env",
+                f"PYTHONPATH={environment['PYTHONPATH']}",
+                sys.executable,
+                str(script),
+            ]
             Local(command, slots=1, logs=folder / "logs").run(jobs, on_event)
             announcer.close()
         gained.append(_resident_mib() - at_100)

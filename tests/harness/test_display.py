@@ -58,9 +58,7 @@ class CellByCell:
             else max(0.0, expected(key) - (now - began))
             for key, (began, step, steps) in self.running.items()
         ]
-        return max(
-            [*running, (sum(expected(key) for key in self.waiting) + sum(running)) / SLOTS]
-        )
+        return max([*running, (sum(expected(key) for key in self.waiting) + sum(running)) / SLOTS])
 
 
 def test_the_time_left_is_the_same_as_asked_cell_by_cell(monkeypatch: pytest.MonkeyPatch) -> None:
