@@ -33,16 +33,17 @@ def test_it_tells_at_once_then_whatever_came_last_and_nothing_after_its_end(tmp_
 
 def test_many_changes_are_a_few_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
-    count = 0
+    waiting: list[str] = []
     monkeypatch.setattr(
         status, "announce", lambda workdir, *, running, waiting: told.append(len(waiting))
     )
 
     def in_hand() -> tuple[list[str], list[str]]:
-        return [], ["x"] * count
+        return [], list(waiting)
 
     announcer = Announcer(Workdir(tmp_path), in_hand, every_s=0.05)
-    for count in range(1, 5001):
+    for _ in range(5000):
+        waiting.append("x")
         announcer.changed()
     assert eventually(lambda: told[-1] == 5000)
     announcer.close()

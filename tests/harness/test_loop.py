@@ -189,8 +189,8 @@ def test_adamw_in_one_pass_is_adamw() -> None:
         {"params": [each for name, each in names.items() if "weight" not in name], "weight_decay": 0.0},
     ]  # fmt: skip
     reference = torch.optim.AdamW(groups, lr=SCHEDULE.learning_rate, fused=False, foreach=False)
-    for own, other in zip(trained(one_pass, built), trained(plain, reference), strict=True):
-        torch.testing.assert_close(own, other, rtol=1e-6, atol=1e-7)
+    for ours, theirs in zip(trained(one_pass, built), trained(plain, reference), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
 
 
 def test_numbers_that_are_complex_get_an_optimiser_that_knows_them() -> None:
