@@ -33,7 +33,7 @@ from slurm.local import Local
 from tasks.cell import Cell
 from tasks.schedule import Schedule
 from tasks.task import Metric, Needed, Predictions, Score, Shard, Task, Value
-from tests.benchmarks.ratio import ROUNDS, Ratio, of_pairs
+from tests.benchmarks.ratios import ROUNDS, Ratio
 
 ALONE = Ranks(rank=0, num_ranks=1, device=torch.device("cpu"))
 BUDGET_S = 0.020
@@ -42,6 +42,9 @@ TRIVIAL = 200
 """Cells of a round that compute nothing."""
 DRIVEN = 10_000
 """Jobs of the driver."""
+
+
+SCHEDULE = Schedule(steps=1, batch_size=1, learning_rate=1e-3)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +58,7 @@ class Trivial:
     parallel: ClassVar[bool] = False
 
     number: int
-    schedule: Schedule = Schedule(steps=1, batch_size=1, learning_rate=1e-3)
+    schedule: Schedule = SCHEDULE
 
     def check(self, needs: tuple[Cell, ...]) -> None: ...
 
@@ -104,15 +107,16 @@ def ratios(folder: Path) -> list[Ratio]:
 
 
 def _of_trivial_cells(folder: Path) -> Ratio:
-    pairs = []
+    cost_s = []
     for number in range(ROUNDS + 1):
         cells = [
             Cell(task=Trivial(number=each), seed=number)  # another seed is another cell
             for each in range(TRIVIAL)
         ]
         own, bare = _in_a_worker(cells, folder), _bare(cells)
-        pairs.append(((own - bare) / TRIVIAL, BUDGET_S))
-    return of_pairs("a cell that computes nothing, in a worker", "20 ms", pairs[1:])
+        cost_s.append((own - bare) / TRIVIAL)
+    what, budget = "a cell that computes nothing, in a worker", [BUDGET_S] * ROUNDS
+    return Ratio.of(what, cost_s[1:], "20 ms", budget, "at most 1")
 
 
 def _of_a_demo_cell(folder: Path) -> Ratio:
@@ -123,7 +127,8 @@ def _of_a_demo_cell(folder: Path) -> Ratio:
         cells = [Cell(task=task, seed=number)]
         pairs.append((_in_a_worker(cells, folder), _bare(cells)))
     what = "a classifier of Fig. 12's demo, a third of its steps, in a worker"
-    return of_pairs(what, "its compute alone", pairs[1:])
+    own, bare = zip(*pairs[1:], strict=True)
+    return Ratio.of(what, [*own], "its compute alone", [*bare], "at most 1.05")
 
 
 def _in_a_worker(cells: list[Cell], folder: Path) -> float:
@@ -218,9 +223,9 @@ def driver(folder: Path, num_jobs: int = DRIVEN) -> Ratio:
             process.stdin.close()
         return time.perf_counter() - began
 
-    pairs = [(driven(), piped()) for _ in range(3)]
+    own, bare = zip(*((driven(), piped()) for _ in range(3)), strict=True)
     what = f"{len(jobs):,} jobs that are nothing, through the driver ({max(gained):.1f} MiB more at the end than after 100)"
-    return of_pairs(what, "as many lines through a pipe", pairs)
+    return Ratio.of(what, [*own], "as many lines through a pipe", [*bare])
 
 
 def _resident_mib() -> float:

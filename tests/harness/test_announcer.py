@@ -21,11 +21,15 @@ def eventually(true: Callable[[], bool]) -> bool:
 
 def test_it_tells_at_once_then_whatever_came_last_and_nothing_after_its_end(tmp_path: Path) -> None:
     work = Workdir(tmp_path)
-    in_hand: tuple[set[str], set[str]] = (set(), {"a", "b"})
-    announcer = Announcer(work, lambda: in_hand, every_s=0.001)
+    running, waiting = set[str](), {"a", "b"}
+    announcer = Announcer(work, lambda: (set(running), set(waiting)), every_s=0.001)
     assert status.in_hand(work) == (set(), {"a", "b"})
-    for in_hand in (({"a"}, {"b"}), ({"b"}, set[str]())):
+    for each in ("a", "b"):
+        waiting.remove(each)
+        running.add(each)
         announcer.changed()
+    running.remove("a")
+    announcer.changed()
     assert eventually(lambda: status.in_hand(work) == ({"b"}, set()))
     announcer.close()
     assert not work.driver.exists()
