@@ -44,7 +44,7 @@ def lines(findings: Sequence[Finding]) -> list[str]:
 
 def examine(workdir: Workdir) -> list[Finding]:
     """Look at Python, packages, cores, GPUs, the work folder and the MLflow store."""
-    return [_python(), *_packages(), _compute(), _folder(workdir), _store(workdir)]
+    return [_python(), *_packages(), _compute(), _lstm(), _folder(workdir), _store(workdir)]
 
 
 def _python() -> Finding:
@@ -88,6 +88,21 @@ def _compute() -> Finding:
     return Finding(
         "compute", True, f"{cores} cores, {len(gpus)} GPUs ({torch.cuda.get_device_name(0)})"
     )
+
+
+def _lstm() -> Finding:
+    import torch
+
+    from models import compiled_lstm, fused_lstm
+
+    try:
+        chosen = fused_lstm.chosen(torch.zeros(()))
+    except ValueError as error:
+        return Finding("LSTM", False, str(error))
+    reason = compiled_lstm.why_not()
+    told = f"on a CPU: {chosen}" + (f" (not compiled: {reason})" if reason else "")
+    advice = "slower: install a C compiler, or name one in CC" if reason else ""
+    return Finding("LSTM", True, told, advice)
 
 
 def _folder(workdir: Workdir) -> Finding:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from harness import checkpoint
+from harness import ahead, checkpoint
 from harness.velocity_sgd import VelocitySGD
 from slurm.ddp import Ranks
 from slurm.job import Interrupted
@@ -146,65 +146,68 @@ def train(
         )
     every = max(1, schedule.steps // LOGGED_POINTS)
     model.train()
-    while step < schedule.steps:
-        # Ranks agree on what follows this step while it is computed: whether any has to stop, whether the first saves.
-        now = time.monotonic()
-        ended_late = step + 1 == schedule.steps and now - began > checkpoint_every_s
-        save = now - saved > checkpoint_every_s or ended_late
-        wishes = ranks.begin_any((should_stop(), save and ranks.is_first))
-        learning_rate = schedule.learning_rate_at(step)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate
-        batch = to_device(task.batch(seed, step, shard), ranks.device)
-        # A user's encoder may draw from torch's own generator (nn.Dropout): what it draws is a function of the step too.
-        (step_seed,) = np.random.SeedSequence([seed, step, ranks.rank]).generate_state(1)
-        _seed(ranks.device, int(step_seed))
-        optimizer.zero_grad(set_to_none=True)
-        loss = parallel(batch)
-        # A rank's loss is its rows' sum over the GLOBAL batch. DDP averages gradients over ranks: times num_ranks,
-        # that average is the gradient of the batch's mean.
-        (loss * ranks.num_ranks).backward()
-        if schedule.clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_norm)
-        optimizer.step()
-        step += 1
-        since += 1
+    with ahead.batches(
+        lambda each: task.batch(seed, each, shard), range(step, schedule.steps), ranks.device
+    ) as drawn:
+        while step < schedule.steps:
+            # Ranks agree on what follows this step while it is computed: whether any has to stop, whether the first saves.
+            now = time.monotonic()
+            ended_late = step + 1 == schedule.steps and now - began > checkpoint_every_s
+            save = now - saved > checkpoint_every_s or ended_late
+            wishes = ranks.begin_any((should_stop(), save and ranks.is_first))
+            learning_rate = schedule.learning_rate_at(step)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            batch = next(drawn)
+            # A user's encoder may draw from torch's own generator (nn.Dropout): what it draws is a function of the step too.
+            (step_seed,) = np.random.SeedSequence([seed, step, ranks.rank]).generate_state(1)
+            _seed(ranks.device, int(step_seed))
+            optimizer.zero_grad(set_to_none=True)
+            loss = parallel(batch)
+            # A rank's loss is its rows' sum over the GLOBAL batch. DDP averages gradients over ranks: times num_ranks,
+            # that average is the gradient of the batch's mean.
+            (loss * ranks.num_ranks).backward()
+            if schedule.clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_norm)
+            optimizer.step()
+            step += 1
+            since += 1
 
-        total += loss.detach()
-        stop, save = wishes()
-        point = step % every == 0 or step == schedule.steps
-        if point or stop or save:  # nothing else waits for the device
-            totals = ranks.gather_numbers(float(total))
-            mean = sum(totals) / since
-            if not math.isfinite(mean):
-                raise DivergedError(
-                    f"the loss is {mean} within steps {step - since + 1} to {step}: lower the learning rate "
-                    f"({schedule.learning_rate}) or clip_norm ({schedule.clip_norm})"
-                )
-        if point:
-            for name, value in (
-                ("step", step),
-                ("loss", mean),
-                ("learning_rate", learning_rate),
-                ("time", time.time()),
-            ):
-                history[name].append(value)
-            total.zero_()
-            totals, since = [0.0] * ranks.num_ranks, 0
-            on_step(step, schedule.steps)
-        if stop or (save and (step < schedule.steps or ended_late)):
-            if ranks.is_first:
-                state = {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "history": history,
-                    "totals": totals,
-                    "since": since,
-                }
-                checkpoint.save(folder, cell=cell, step=step, state=state)
-            saved = time.monotonic()
-        if stop:
-            raise Interrupted(f"stopped after step {step} of {schedule.steps}")
+            total += loss.detach()
+            stop, save = wishes()
+            point = step % every == 0 or step == schedule.steps
+            if point or stop or save:  # nothing else waits for the device
+                totals = ranks.gather_numbers(float(total))
+                mean = sum(totals) / since
+                if not math.isfinite(mean):
+                    raise DivergedError(
+                        f"the loss is {mean} within steps {step - since + 1} to {step}: lower the learning rate "
+                        f"({schedule.learning_rate}) or clip_norm ({schedule.clip_norm})"
+                    )
+            if point:
+                for name, value in (
+                    ("step", step),
+                    ("loss", mean),
+                    ("learning_rate", learning_rate),
+                    ("time", time.time()),
+                ):
+                    history[name].append(value)
+                total.zero_()
+                totals, since = [0.0] * ranks.num_ranks, 0
+                on_step(step, schedule.steps)
+            if stop or (save and (step < schedule.steps or ended_late)):
+                if ranks.is_first:
+                    state = {
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "history": history,
+                        "totals": totals,
+                        "since": since,
+                    }
+                    checkpoint.save(folder, cell=cell, step=step, state=state)
+                saved = time.monotonic()
+            if stop:
+                raise Interrupted(f"stopped after step {step} of {schedule.steps}")
     return Trained(history=history, resumed_from=first, seconds=time.monotonic() - began)
 
 
@@ -220,17 +223,6 @@ def _seed(device: torch.device, seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """A batch (a NamedTuple of tensors and other things) with its tensors on a device."""
-    if device.type == "cpu":
-        return batch
-    moved = [
-        each.to(device, non_blocking=True) if isinstance(each, torch.Tensor) else each
-        for each in batch
-    ]
-    return type(batch)(*moved)
 
 
 def evaluate(

@@ -100,14 +100,15 @@ def machine() -> dict[str, Any]:
     }
 
 
-def of_run(*, device: str, command: str, settings: list[str]) -> dict[str, Any]:
-    """Everything recorded with one attempt."""
+def of_run(*, device: str, command: str, settings: list[str], lstm: str) -> dict[str, Any]:
+    """Everything recorded with one attempt; `lstm` names the implementation, which alters the last digits."""
     return {
         "code": code(),
         "packages": packages(),
         "machine": machine(),
         "job": slurm_job(),
         "device": device,
+        "lstm": lstm,
         "experiment": command,
         "settings": settings,
         "python": sys.version.split()[0],

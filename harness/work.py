@@ -27,6 +27,7 @@ from harness import checkpoint, files, loop, provenance, result
 from harness.order import Order
 from harness.source import find
 from harness.workdir import Workdir
+from models import fused_lstm
 from slurm.ddp import Ranks, joined
 from slurm.job import Event, Interrupted
 from slurm.launcher import OnEvent
@@ -132,7 +133,10 @@ def run_cell(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     task = cell.task
     origin = provenance.of_run(
-        device=_device_name(ranks.device), command=order.source, settings=list(order.settings)
+        device=_device_name(ranks.device),
+        command=order.source,
+        settings=list(order.settings),
+        lstm=fused_lstm.chosen(torch.zeros((), device=ranks.device)),
     )
     LOG.info("cell %s: %s", cell.short, json.dumps(task.values(), sort_keys=True))
     if ranks.is_first:

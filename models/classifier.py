@@ -47,6 +47,14 @@ class LSTMClassifier(nn.Module):
         logits_TBC: Tensor = self.readout(states_TBH)
         return logits_TBC
 
+    def from_products(self, products_TBG: Tensor) -> Tensor:
+        """Give logits_TBC of frames of which the encoder's `frame_products` were computed; without dropout.
+
+        The products may be written over.
+        """
+        logits_TBC: Tensor = self.readout(self.encoder.forward_from_products(products_TBG))
+        return logits_TBC
+
     @staticmethod
     def step_loss(logits_TBC: Tensor, labels_B: Tensor) -> Tensor:
         """Give each sequence's cross entropy in nats, (B,): the same label at every step, summed."""

@@ -34,6 +34,7 @@ FLAGS = (
 )
 NAMES = {torch.float32: "float", torch.float64: "double"}
 COMPILE_TIMEOUT_S = 120
+GATES_OF_PRODUCTS = False  # the C code knows one dtype
 
 
 class NoCompilerError(Exception):

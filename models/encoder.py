@@ -38,6 +38,18 @@ class Encoder(nn.Module, ABC):
     def represent(self, frames_TBD: Tensor) -> tuple[LSTMState, ...]:
         """Give what the decoders start from, one state a decoder layer, lowest first."""
 
+    def frame_products(self, frames_ND: Tensor) -> Tensor:
+        """Give what is computed of each frame alone, products_NG, so that sequences that overlap share it.
+
+        Nothing, if an encoder does not say otherwise: the frames themselves.
+        """
+        return frames_ND
+
+    def forward_from_products(self, products_TBG: Tensor) -> Tensor:
+        """Give `forward`'s states_TBH, to rounding, of sequences of what `frame_products` gave; it may be written over."""
+        states_TBH: Tensor = self(products_TBG)
+        return states_TBH
+
 
 class LSTMEncoder(Encoder):
     """The paper's encoder: stacked LSTM layers, started at zero (section 2.2)."""

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from models import compiled_lstm, in_place_lstm
+from models import compiled_lstm, in_place_lstm, triton_lstm
 
 IMPLEMENTATIONS = ("auto", "plain", "in_place", "compiled", "triton")
 VARIABLE = "HARNESS_LSTM"
@@ -27,7 +27,13 @@ _wanted: list[str] = []
 
 
 class Backend(Protocol):
-    """The steps of a sequence on some kind of device. All tensors are of the state's dtype but for the weights."""
+    """The steps of a sequence on some kind of device.
+
+    All tensors are of the state's dtype but for the weights, which are of the products', and the gates with their
+    gradients, which are of the products' where GATES_OF_PRODUCTS.
+    """
+
+    GATES_OF_PRODUCTS: bool
 
     def forward(
         self,
@@ -112,14 +118,11 @@ def chosen(like: Tensor) -> str:
     device = like.device.type
     if device not in ("cpu", "cuda") or not like.dtype.is_floating_point or _followed(like):
         return "plain"  # "meta" follows shapes; other devices are not known here
+    asked = {"compiled": _why_not_compiled, "triton": _why_not_triton}
     if wanted == "auto":
-        if device == "cpu" and compiled_lstm.supports(like.dtype) and not compiled_lstm.why_not():
-            return "compiled"
-        return "in_place"
-    refused = compiled_lstm.why_not() if wanted == "compiled" else "it is not there"
-    if wanted == "compiled" and (device != "cpu" or not compiled_lstm.supports(like.dtype)):
-        refused = f"it is for float32 and float64 on a CPU, not for {like.dtype} on {device}"
-    if refused:
+        fastest = "compiled" if device == "cpu" else "triton"
+        return "in_place" if asked[fastest](like) else fastest
+    if refused := asked[wanted](like):
         raise ValueError(f"{VARIABLE}={wanted} cannot be used ({refused}): unset it to let the fastest be chosen")  # fmt: skip
     return wanted
 
@@ -131,6 +134,18 @@ def _followed(like: Tensor) -> bool:
         or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         or type(like) not in (Tensor, torch.nn.Parameter)
     )
+
+
+def _why_not_compiled(like: Tensor) -> str:
+    if like.device.type != "cpu" or not compiled_lstm.supports(like.dtype):
+        return f"it is for float32 and float64 on a CPU, not for {like.dtype} on {like.device.type}"
+    return compiled_lstm.why_not()
+
+
+def _why_not_triton(like: Tensor) -> str:
+    if not triton_lstm.supports(like.dtype):
+        return f"it is for a state of float32, not of {like.dtype}"
+    return triton_lstm.why_not(like.device)
 
 
 def _checked(name: str) -> str:
@@ -185,7 +200,11 @@ def _products_dtype(product_RTBG: Tensor | None, weight_h_RGH: Tensor) -> torch.
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_h_RGH.dtype  # fmt: skip
 
 
-_BACKENDS: dict[str, Backend] = {"in_place": in_place_lstm, "compiled": compiled_lstm}
+_BACKENDS: dict[str, Backend] = {
+    "in_place": in_place_lstm,
+    "compiled": compiled_lstm,
+    "triton": triton_lstm,
+}
 
 
 class _Sequence(torch.autograd.Function):
@@ -203,11 +222,11 @@ class _Sequence(torch.autograd.Function):
         backend: Backend,
     ) -> tuple[Tensor, Tensor, Tensor]:
         replicas, gates, units = weight_h_RGH.shape
-        full = bias_RG.dtype
-        if product_RTBG is not None and product_RTBG.dtype == full and product_RTBG.is_contiguous():
+        dtype = weight_h_RGH.dtype if backend.GATES_OF_PRODUCTS else bias_RG.dtype
+        if product_RTBG is not None and product_RTBG.dtype == dtype and product_RTBG.is_contiguous():  # fmt: skip
             gates_RTBG = product_RTBG
         else:
-            gates_RTBG = bias_RG.new_empty(replicas, steps, batch, gates)
+            gates_RTBG = bias_RG.new_empty(replicas, steps, batch, gates, dtype=dtype)
             if product_RTBG is not None:
                 gates_RTBG.copy_(product_RTBG)
         h_RTBH = bias_RG.new_empty(replicas, steps + 1, batch, units)

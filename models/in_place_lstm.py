@@ -10,6 +10,8 @@ from torch import Tensor
 
 from models.compiled_lstm import Recurrent, RecurrentBack
 
+GATES_OF_PRODUCTS = False  # computed where they are stored, so what the cell sees would be rounded
+
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward = torch.ops.aten.tanh_backward.grad_input
 

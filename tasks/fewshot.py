@@ -15,6 +15,7 @@ import numpy as np
 
 from tasks import videoeval
 from tasks.cell import UNKEYED, Cell
+from tasks.data.dataset import ReadOnDevice
 from tasks.encoders import EncoderSpec
 from tasks.pretrain import Pretrain
 from tasks.schedule import Schedule
@@ -36,23 +37,31 @@ class Blocks(NamedTuple):
 
 
 def draw_blocks(
-    subset: Subset, *, seed: int, step: int, count: int, block: int, rows: slice
-) -> tuple[np.ndarray, np.ndarray]:
+    subset: Subset, *, seed: int, step: int, count: int, block: int, shard: Shard
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw labelled blocks: a pure function of (subset, seed, step).
 
     Returns:
-        Frames (T, B, D) and labels (B,) of the chosen rows of the global batch of `count` blocks.
+        Frames float32 (T, B, D), where the shard wants them if the dataset can read them there, and labels int64 (B,), on the
+        CPU: this shard's rows of the global batch of `count` blocks.
     """
+    import torch
+
     draws = np.random.Generator(np.random.Philox(key=[seed, step]))
-    videos = subset.videos
+    videos, dataset = subset.videos, subset.dataset
     which, where = draws.integers(len(videos), size=count), draws.random(count)
-    pieces, labels = [], []
-    for index, fraction in zip(which[rows], where[rows], strict=True):
+    windows = []
+    for index, fraction in zip(which[shard.rows], where[shard.rows], strict=True):
         video = videos[int(index)]
-        start = int(fraction * max(1, video.num_frames - block + 1))
-        pieces.append(videoeval.hold(subset.dataset.window(video, start, block), block))
-        labels.append(video.label)
-    return np.stack(pieces, axis=1), np.array(labels, dtype=np.int64)
+        windows.append((video, int(fraction * max(1, video.num_frames - block + 1))))
+    if isinstance(dataset, ReadOnDevice):
+        frames_TBD = dataset.windows_on(shard.device, windows, block)
+    else:
+        pieces = [
+            videoeval.hold(dataset.window(video, start, block), block) for video, start in windows
+        ]
+        frames_TBD = torch.from_numpy(np.stack(pieces, axis=1))
+    return frames_TBD, torch.tensor([video.label for video, _ in windows])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,15 +167,16 @@ class FewShot:
 
         size = self.schedule.batch_size
         frames_TBD, labels_B = draw_blocks(
-            self.subset, seed=seed, step=step, count=size, block=self.block, rows=shard.rows
+            self.subset, seed=seed, step=step, count=size, block=self.block, shard=shard
         )
         # One 32-bit seed: of a larger one, torch's generator on the CPU drops the upper half.
         (mask_seed,) = np.random.SeedSequence([seed, step]).generate_state(1)
-        masks = torch.Generator().manual_seed(int(mask_seed))
+        # Drawn where they are used: a CPU takes longer to draw the masks of large frames than a GPU takes for the whole step.
+        masks = torch.Generator(shard.device).manual_seed(int(mask_seed))
         dropout = (
             Dropout(self.dropout, masks, batch_size=size, rows=shard.rows) if self.dropout else None
         )
-        return Blocks(torch.from_numpy(frames_TBD), torch.from_numpy(labels_B), dropout)
+        return Blocks(frames_TBD, labels_B, dropout)
 
     def loss(self, model: torch.nn.Module, batch: Blocks) -> torch.Tensor:
         """Cross entropy summed over a block's steps (sec. 3.3), over the global batch size."""
@@ -185,14 +195,17 @@ class FewShot:
         """Probabilities of every block of a chunk's videos."""
         from models.classifier import LSTMClassifier
 
+        if not isinstance(model, LSTMClassifier):
+            raise TypeError(f"{type(model).__name__} is not the classifier that this task builds")
         videos = videoeval.chunk_of(self.subset.test_videos, chunk, self.chunk)
         return videoeval.predict_blocks(
             self.subset.dataset,
             videos,
-            lambda frames_TBD: LSTMClassifier.block_probabilities(model(frames_TBD)),
+            lambda products_TBG: model.block_probabilities(model.from_products(products_TBG)),
             block=self.block,
             stride=self.stride,
             device=next(model.parameters()).device,
+            per_frame=model.encoder.frame_products,
         )
 
     def score(self, predictions: Predictions) -> Iterator[Score]:

@@ -88,17 +88,15 @@ class SingleFrame:
 
     def batch(self, seed: int, step: int, shard: Shard) -> Frames:
         """This rank's rows of the global batch of `step`."""
-        import torch
-
         frames_TBD, labels_B = draw_blocks(
             self.subset,
             seed=seed,
             step=step,
             count=self.schedule.batch_size,
             block=1,
-            rows=shard.rows,
+            shard=shard,
         )
-        return Frames(torch.from_numpy(frames_TBD[0]), torch.from_numpy(labels_B))
+        return Frames(frames_TBD[0], labels_B)
 
     def loss(self, model: torch.nn.Module, batch: Frames) -> torch.Tensor:
         """Cross entropy, over the global batch size."""

@@ -8,13 +8,15 @@ video accuracy are different quantities, and both are stored.
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.data.dataset import Dataset, Video
+from tasks.data.dataset import Dataset, ReadOnDevice, Video
 from tasks.task import Metric, Predictions, Score
 
 if TYPE_CHECKING:
@@ -76,11 +78,6 @@ def num_test_frames(dataset: Dataset, split: int) -> int:
     return sum(video.num_frames for video in dataset.test(split))
 
 
-def read_block(frames_TD: np.ndarray, start: int, block: int) -> np.ndarray:
-    """Frames start .. start + block of a video, (block, D); a short video's last frame is held."""
-    return hold(frames_TD[start : start + block], block)
-
-
 def hold(piece_TD: np.ndarray, block: int) -> np.ndarray:
     """A piece of a video as a block, (block, D): the last frame of one that is too short is held to the end."""
     if len(piece_TD) == block:
@@ -98,6 +95,11 @@ BLOCKS_AT_ONCE = 256
 """Blocks that are classified together: of 16 frames of 4096 numbers 67 MB, however long videos are."""
 
 
+def as_they_are(frames_ND: torch.Tensor) -> torch.Tensor:
+    """Nothing is computed of a frame alone: blocks are of the frames themselves."""
+    return frames_ND
+
+
 def predict_blocks(
     dataset: Dataset,
     videos: Sequence[Video],
@@ -106,51 +108,87 @@ def predict_blocks(
     block: int,
     stride: int,
     device: torch.device,
+    per_frame: Callable[[torch.Tensor], torch.Tensor] = as_they_are,
 ) -> Predictions:
     """Class probabilities of every block of some videos.
+
+    Blocks overlap, by half where the stride is half a block. A frame is read once and goes through `per_frame` once, and
+    blocks are made of what it gave.
 
     Args:
         dataset: where the frames come from.
         videos: the videos of a chunk.
-        classify: maps frames (T, B, D) to probabilities (B, C).
+        classify: maps what `per_frame` gave of the frames of B blocks, (T, B, G), to probabilities (B, C); it may write over it.
         block: frames of a block.
         stride: frames from one block's start to the next.
-        device: where `classify` computes.
+        device: where `per_frame` and `classify` compute.
+        per_frame: maps frames (N, D) to (N, G), each row of its frame alone.
 
     Returns:
         Columns video_id, block, start, label, p0 .. p{C-1}; one row a block. At most `BLOCKS_AT_ONCE` blocks go through
-        `classify` together.
+        `classify` together, and only their frames are in memory: only those that lie in the blocks of two such passes
+        are read, and computed of, a second time.
     """
     import torch
 
-    waiting: list[np.ndarray] = []
-    classified: list[np.ndarray] = []
-    rows = []
-
-    def classify_waiting() -> None:
-        frames_TBD = torch.from_numpy(np.stack(waiting, axis=1))
-        waiting.clear()
-        classified.append(classify(frames_TBD.to(device)).cpu().numpy())
-
-    for video in videos:
-        frames_TD = dataset.frames(video)
-        for number, start in enumerate(block_starts(len(frames_TD), block=block, stride=stride)):
-            if len(waiting) == BLOCKS_AT_ONCE:
-                classify_waiting()
-            waiting.append(read_block(frames_TD, start, block))
-            rows.append((video.id, number, start, video.label))
-    classify_waiting()
+    rows = [
+        (video, number, start)
+        for video in videos
+        for number, start in enumerate(block_starts(video.num_frames, block=block, stride=stride))
+    ]
+    classified = []
+    for first in range(0, len(rows), BLOCKS_AT_ONCE):
+        together = [(video, start) for video, _, start in rows[first : first + BLOCKS_AT_ONCE]]
+        frames_ND, frame_TB = _frames_once(dataset, together, block, device)
+        given_NG = per_frame(frames_ND)
+        del frames_ND
+        index_TB = torch.from_numpy(frame_TB).to(device)
+        given_TBG = given_NG.index_select(0, index_TB.flatten()).view(*index_TB.shape, -1)
+        del given_NG
+        classified.append(classify(given_TBG).cpu().numpy())
     probabilities_BC = np.concatenate(classified)
-    ids, numbers, starts, labels = zip(*rows, strict=True)
     table: Predictions = {
-        "video_id": np.array(ids),
-        "block": np.array(numbers, dtype=np.int32),
-        "start": np.array(starts, dtype=np.int32),
-        "label": np.array(labels, dtype=np.int32),
+        "video_id": np.array([video.id for video, _, _ in rows]),
+        "block": np.array([number for _, number, _ in rows], dtype=np.int32),
+        "start": np.array([start for _, _, start in rows], dtype=np.int32),
+        "label": np.array([video.label for video, _, _ in rows], dtype=np.int32),
     }
     for index in range(probabilities_BC.shape[1]):
         table[f"p{index}"] = probabilities_BC[:, index]
     return table
+
+
+def _frames_once(
+    dataset: Dataset, blocks: Sequence[tuple[Video, int]], block: int, device: torch.device
+) -> tuple[torch.Tensor, np.ndarray]:
+    """The frames that blocks are made of, each once, and of each block which of them are its frames.
+
+    Args:
+        dataset: where they come from.
+        blocks: of each its video and its first frame; those of one video stand together and in order.
+        block: frames of a block.
+        device: where the frames are wanted.
+
+    Returns:
+        Frames float32 (N, D) on the device, and their places int64 (T, B); in a block that is too short the last frame is held.
+    """
+    import torch
+
+    pieces, firsts_B, lasts_B = [], [], []
+    total = 0
+    for video, own in itertools.groupby(blocks, key=operator.itemgetter(0)):
+        starts = [start for _, start in own]
+        count = min(starts[-1] + block, video.num_frames) - starts[0]
+        if isinstance(dataset, ReadOnDevice):
+            piece_TD = dataset.windows_on(str(device), [(video, starts[0])], count)[:, 0]
+        else:
+            piece_TD = torch.from_numpy(dataset.window(video, starts[0], count))
+        pieces.append(piece_TD)
+        firsts_B += [total + start - starts[0] for start in starts]
+        total += len(piece_TD)
+        lasts_B += [total - 1] * len(starts)
+    places_TB = np.arange(block)[:, None] + np.array(firsts_B)
+    return torch.cat(pieces).to(device), np.minimum(places_TB, np.array(lasts_B))
 
 
 def probabilities(predictions: Predictions) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Signals as on a terminal; a real SLURM for the tests that ask for one, started once and stopped at the end."""
+"""Signals as on a terminal; Triton without a GPU; a real SLURM for the tests that ask for one, stopped at the end."""
 
 import os
 import shutil
@@ -16,6 +16,10 @@ from tests.slurm.cluster import ThrowAwaySlurm, why_not
 # Started in the background of a script, this process would ignore SIGINT, and so would all that it starts: Ctrl-C could
 # not be tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Triton asks once, when first imported: then its kernels run on the CPU, slowly, and need no GPU.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @contextmanager

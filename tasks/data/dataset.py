@@ -113,6 +113,19 @@ class DrawnOnDevice(Protocol):
         """What `unlabelled` gives, as a tensor on a device of torch's."""
 
 
+@runtime_checkable
+class ReadOnDevice(Protocol):
+    """Labelled videos whose frames can be read to where they are computed with, many windows at once."""
+
+    def windows_on(
+        self, device: str, windows: Sequence[tuple[Video, int]], num_frames: int
+    ) -> torch.Tensor:
+        """Of each window, by its video and its first frame, what `window` gives, float32 (T, B, frame_size) on a device of torch's.
+
+        Beyond the end of a video its last frame is held.
+        """
+
+
 class Dataset(Labelled, Unlabelled, Protocol):
     """Labelled videos with splits, and an endless stream of unlabelled ones."""
 

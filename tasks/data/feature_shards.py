@@ -33,9 +33,6 @@ from tasks.data.feature_plan import (
 
 CRC_DIGITS = 8
 SAFETENSORS_DTYPE = {"float16": "F16", "float32": "F32", "uint8": "U8"}
-MAX_BUFFERS = 1024
-"""Buffers of one preadv: Linux' IOV_MAX."""
-
 CHUNK_BYTES = 2**23
 """Read at a time where a whole shard is read."""
 
@@ -239,24 +236,20 @@ def write_shard(
     return ShardWritten(bytes=layout.size, sha256=digest)
 
 
-def fill(handle: int, buffers: Sequence[NDArray[np.uint8]], offset: int) -> None:
-    """Read into buffers, one after the other, what a file holds from an offset on.
+def fill(handle: int, buffer_N: NDArray[np.uint8], offset: int) -> None:
+    """Read into a buffer what a file holds from an offset on.
 
     Raises:
-        EOFError: when the file ends before the buffers are full.
+        EOFError: when the file ends before the buffer is full.
     """
-    waiting = [buffer.data for buffer in buffers]
-    first = 0
-    while first < len(waiting):
-        got = os.preadv(handle, waiting[first : first + MAX_BUFFERS], offset)
+    done = os.preadv(handle, [buffer_N.data], offset)
+    while done < len(
+        buffer_N
+    ):  # a signal may cut a read short, and Linux reads at most 2 GiB at a time
+        got = os.preadv(handle, [buffer_N[done:].data], offset + done)
         if got == 0:
             raise EOFError
-        offset += got
-        while first < len(waiting) and got >= len(waiting[first]):
-            got -= len(waiting[first])
-            first += 1
-        if got:
-            waiting[first] = waiting[first][got:]
+        done += got
 
 
 def damaged_clips(layout: ShardLayout) -> list[str]:
@@ -298,6 +291,6 @@ def is_as_written(layout: ShardLayout, handle: int, index: int) -> bool:
     buffer = np.empty(min(CHUNK_BYTES, end - layout.starts[index]), np.uint8)
     for offset in range(layout.starts[index], end, len(buffer)):
         part = buffer[: min(len(buffer), end - offset)]
-        fill(handle, [part], offset)
+        fill(handle, part, offset)
         crc = zlib.crc32(part.data, crc)
     return f"{crc:0{CRC_DIGITS}x}".encode() == said

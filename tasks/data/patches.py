@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,13 @@ from tasks.data.held_out import sides, sides_of
 from tasks.data.index import read
 from tasks.data.listed import index_of
 from tasks.data.moving_mnist import uniforms
+from tasks.data.on_device import float32_windows
 from tasks.data.percept_scale import spaced
 from tasks.data.root import folder_of
 from tasks.data.stores import the_store
+
+if TYPE_CHECKING:
+    import torch
 
 Colour = Literal["gray", "rgb"]
 CHANNELS = {"gray": 1, "rgb": 3}
@@ -115,15 +119,26 @@ class Patches:
             ValueError: for no frames.
             StoreError: when the store is not there any more, was replaced, or is damaged.
         """
-        return self._drawn("train", seed, indices, num_frames)
+        return self.unlabelled_on("cpu", seed, indices, num_frames).numpy()
+
+    def unlabelled_on(
+        self, device: str, seed: int, indices: Sequence[int], num_frames: int
+    ) -> torch.Tensor:
+        """What `unlabelled` gives, on a device; raises as it does."""
+        return self._drawn("train", device, seed, indices, num_frames)
 
     def evaluation(self, indices: Sequence[int], num_frames: int) -> NDArray[np.float32]:
         """Sequences of the held-out videos, drawn likewise, float32 (T, B, D): a pure function of the index."""
-        return self._drawn("held_out", EVALUATION_SEED, indices, num_frames)
+        return self._drawn("held_out", "cpu", EVALUATION_SEED, indices, num_frames).numpy()
 
     def _drawn(
-        self, side: Literal["train", "held_out"], seed: int, indices: Sequence[int], num_frames: int
-    ) -> NDArray[np.float32]:
+        self,
+        side: Literal["train", "held_out"],
+        device: str,
+        seed: int,
+        indices: Sequence[int],
+        num_frames: int,
+    ) -> torch.Tensor:
         if num_frames < 1:
             raise ValueError(f"num_frames={num_frames}: a sequence has at least 1")
         windows = _windows(self.set_name, self.index, side, num_frames)
@@ -132,20 +147,18 @@ class Patches:
         which_B = np.searchsorted(windows.ends, place_B, side="right")
         start_B = place_B - np.concatenate([[0], windows.ends])[which_B]
         track_B = np.floor(draws_B2[:, 1] * self.per_video).astype(np.int64)
-        levels_TBD = np.empty((num_frames, len(indices), self.frame_size), np.uint8)
-        length_B = np.minimum(windows.frames[which_B], num_frames)
-        for length in np.unique(length_B):
-            rows = np.flatnonzero(length_B == length)
-            wanted = [
-                (track_id(windows.ids[which_B[row]], int(track_B[row])), int(start_B[row]))
-                for row in rows
-            ]
-            levels_TBD[:length, rows] = self._store.windows(wanted, int(length))
-            levels_TBD[length:, rows] = levels_TBD[length - 1, rows]
-        frames_TBD = levels_TBD.astype(np.float32)
-        frames_TBD -= np.float32(255 * self.offset)
-        frames_TBD /= np.float32(255 * self.scale)
-        return frames_TBD
+        places = [
+            (track_id(windows.ids[which], int(track)), int(start))
+            for which, track, start in zip(which_B, track_B, start_B, strict=True)
+        ]
+        return float32_windows(
+            self._store,
+            device,
+            places,
+            num_frames,
+            divisor=np.float32(255 * self.scale),
+            offset=np.float32(255 * self.offset),
+        )
 
     @property
     def _folder(self) -> Path:

@@ -20,6 +20,7 @@ from tasks.data.feature_shards import shards_missing
 from tasks.data.features import FeatureStore
 from tasks.data.index import read
 from tasks.data.listed import index_of, listed
+from tasks.data.on_device import float32_windows
 from tasks.data.percept_scale import root_mean_square
 from tasks.data.plain_json import JSON
 from tasks.data.root import folder_of
@@ -27,6 +28,7 @@ from tasks.data.stores import is_usable, maker, misplaced, stores_in
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,13 +109,31 @@ class VideoPercepts:
 
     def window(self, video: Video, start: int, num_frames: int) -> np.ndarray:
         """Percepts start .. start + num_frames of a video, as far as it has them, float32."""
-        import numpy as np
-
         count = min(num_frames, video.num_frames - start)
-        out_TD = np.empty((count, self.frame_size), dtype=np.float32)
-        self._store.window(video.id, start, count, out_TD)
-        out_TD /= self._scale
-        return out_TD
+        return self.windows_on("cpu", [(video, start)], count)[:, 0].numpy()
+
+    def windows_on(
+        self, device: str, windows: Sequence[tuple[Video, int]], num_frames: int
+    ) -> torch.Tensor:
+        """Percepts of several windows, float32 (T, B, D) on a device; beyond the end of a video its last frame is held.
+
+        Raises:
+            IndexError: when a video has fewer percepts than frames, or a window does not begin within it.
+        """
+        store = self._store
+        for video, _ in windows:
+            if store.num_frames(video.id) < video.num_frames:
+                raise IndexError(
+                    f"video {video.id} has {video.num_frames} frames and {store.num_frames(video.id)} percepts in {self.place}: "
+                    "extract them again"
+                )
+        return float32_windows(
+            store,
+            device,
+            [(video.id, start) for video, start in windows],
+            num_frames,
+            self._scale,
+        )
 
     def unlabelled(self, seed: int, indices: Sequence[int], num_frames: int) -> np.ndarray:
         """Windows of any videos of the set, labels unseen, float32 (T, B, D).
@@ -121,19 +141,21 @@ class VideoPercepts:
         Every place where a window fits is as likely as any other; a video that is shorter than a window counts once,
         and its last frame is held.
         """
+        return self.unlabelled_on("cpu", seed, indices, num_frames).numpy()
+
+    def unlabelled_on(
+        self, device: str, seed: int, indices: Sequence[int], num_frames: int
+    ) -> torch.Tensor:
+        """What `unlabelled` gives, on a device."""
         import numpy as np
 
         ids, ends = _windows(_folder(self.set_name, self.place), self.percepts, num_frames)
-        out_TBD = np.empty((num_frames, len(indices), self.frame_size), dtype=np.float32)
-        for row, index in enumerate(indices):
-            draw = np.random.Generator(np.random.Philox(key=[seed, index])).integers(ends[-1])
-            which = bisect_right(ends, int(draw))
-            start = int(draw) - (ends[which - 1] if which else 0)
-            count = min(num_frames, self._store.videos[ids[which]] - start)
-            self._store.window(ids[which], start, count, out_TBD[:count, row])
-            out_TBD[count:, row] = out_TBD[count - 1, row]
-        out_TBD /= self._scale
-        return out_TBD
+        windows = []
+        for index in indices:
+            draw = int(np.random.Generator(np.random.Philox(key=[seed, index])).integers(ends[-1]))
+            which = bisect_right(ends, draw)
+            windows.append((ids[which], draw - (ends[which - 1] if which else 0)))
+        return float32_windows(self._store, device, windows, num_frames, self._scale)
 
     def evaluation(self, indices: Sequence[int], num_frames: int) -> np.ndarray:
         """Windows drawn as `unlabelled` draws them, by a stream of its own, float32 (T, B, D)."""

@@ -14,14 +14,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 
 from harness import loop
 from slurm.ddp import Ranks
 from tasks.data.digits import Digits
-from tasks.data.features import FeatureStore, StorePlan, write_shard
 from tasks.data.moving_mnist import Rules, draw, plan
 from tasks.encoders import LSTM
 from tasks.fewshot import FewShot
@@ -29,12 +27,14 @@ from tasks.schedule import Schedule
 from tasks.subset import Subset
 from tasks.task import Shard
 from tests.benchmarks import decoding as decoders
-from tests.benchmarks import lstm, many_runs, overhead, ranks
+from tests.benchmarks import evaluation, lstm, many_runs, overhead, prefetch, ranks, windows
 from tests.benchmarks.generator import CANVAS, SIDE, obvious
 from tests.benchmarks.ratios import ROUNDS, Ratio, compare
 
 GROUPS = (
     "features",
+    "evaluation",
+    "prefetch",
     "decoding",
     "generator",
     "lstm",
@@ -79,43 +79,6 @@ def training_loop() -> Ratio:
         bare,
         "at most 1.05",
     )
-
-
-def feature_windows(folder: Path) -> list[Ratio]:
-    """Batches of random 16-frame windows from the feature store against its peers, all files in the page cache."""
-    plan = StorePlan.cut({}, [(f"v{index}", 60) for index in range(200)], 4096, shard_bytes=2**25)
-    rows_RD = np.random.default_rng(0).standard_normal((200 * 60, 4096), np.float32).astype("<f2")
-    first_row = {f"v{index}": 60 * index for index in range(200)}
-    for number, shard in enumerate(plan.shards):
-        features = ((video, rows_RD[first_row[video] :][:60]) for video, _ in shard)
-        write_shard(folder, plan, number, features)
-    rows_RD.tofile(folder / "rows.bin")
-    mapped_RD = np.memmap(folder / "rows.bin", "<f2", "r", shape=rows_RD.shape)
-    draw = np.random.default_rng(1)
-    batches = [
-        [(f"v{video}", int(start)) for video, start in draw.integers(0, (200, 45), (32, 2))]
-        for _ in range(20)
-    ]
-    out_TBD = np.empty((16, 32, 4096), "<f2")
-
-    def sliced(source_RD: "np.memmap | h5py.Dataset") -> None:
-        for batch in batches:
-            for index, (video, start) in enumerate(batch):
-                row = first_row[video] + start
-                out_TBD[:, index] = source_RD[row : row + 16]
-
-    with FeatureStore.open(folder) as store, h5py.File(folder / "rows.h5", "w") as file:
-        stored_RD = file.create_dataset("hidden6", data=rows_RD)
-
-        def from_store() -> None:
-            for batch in batches:
-                store.windows(batch, 16, out_TBD)
-
-        what = "640 random windows of 16 x 4096 float16, warm"
-        return [
-            compare(what, from_store, "numpy.memmap", lambda: sliced(mapped_RD)),
-            compare(what, from_store, "h5py, contiguous", lambda: sliced(stored_RD)),
-        ]
 
 
 def decoding(folder: Path) -> list[Ratio]:
@@ -219,7 +182,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         groups: dict[str, Callable[[], list[Ratio]]] = {
-            "features": lambda: feature_windows(folder),
+            "features": lambda: windows.ratios(folder / "windows"),
+            "evaluation": evaluation.ratios,
+            "prefetch": lambda: prefetch.ratios(folder / "prefetch"),
             "decoding": lambda: decoding(folder),
             "generator": lambda: [generator()],
             "lstm": lambda: lstm.ratios(os.cpu_count() or 1) + lstm.ratios(1),

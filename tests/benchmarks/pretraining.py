@@ -10,7 +10,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -38,7 +38,7 @@ def main() -> None:
     data = moving_digits(chosen.glyphs)
     data = replace(data, rules=Rules(canvas=chosen.canvas))
     sizes = sized(chosen.scale, batch=chosen.batch)
-    rate = _matrix_rate(device, getattr(torch, chosen.precision))
+    rate = matrix_rate(device, getattr(torch, chosen.precision))
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"  # fmt: skip
     print(  # noqa: T201
         f"{name}, torch {torch.__version__}, {chosen.precision}, batches of {chosen.batch}, 2 layers of {sizes.units}, frames of "
@@ -52,7 +52,29 @@ def main() -> None:
         print(_line(model, replace(task, precision=chosen.precision), device, rate, chosen.steps))  # noqa: T201
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reached:
+    """What whole training steps reach of a machine."""
+
+    sequences_s: float
+    flop_s: float
+    """Of the matrix products that the model needs."""
+    shares: tuple[float, ...]
+    """flop_s over the rate of one large product, a round each."""
+    generator: float
+    """The data's share of the time."""
+
+
 def _line(name: str, task: Pretrain, device: torch.device, rate: float, steps: int) -> str:
+    found = reached(task, device, rate, steps)
+    return (
+        f"| {name} | {found.sequences_s:,.0f} | {found.flop_s / 1e12:.2f} | {statistics.median(found.shares):.3f} "
+        f"({min(found.shares):.3f} - {max(found.shares):.3f}) | {found.generator:.3f} |"
+    )
+
+
+def reached(task: Pretrain, device: torch.device, rate: float, steps: int) -> Reached:
+    """Train for some rounds of `steps` steps; `rate` in operations a second."""
     model = task.build(0, ()).to(device)
     optimizer = build_optimizer(task.schedule, model)
     shard = Shard(device=str(device))
@@ -78,13 +100,15 @@ def _line(name: str, task: Pretrain, device: torch.device, rate: float, steps: i
     )
     shares = [flop * steps / seconds / rate for seconds in whole]
     seconds = statistics.median(whole)
-    return (
-        f"| {name} | {batch_size * steps / seconds:,.0f} | {flop * steps / seconds / 1e12:.2f} | {statistics.median(shares):.3f} "
-        f"({min(shares):.3f} - {max(shares):.3f}) | {statistics.median(drawn) / seconds:.3f} |"
+    return Reached(
+        sequences_s=batch_size * steps / seconds,
+        flop_s=flop * steps / seconds,
+        shares=tuple(shares),
+        generator=statistics.median(drawn) / seconds,
     )
 
 
-def _matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Operations a second of a large square matrix product."""
     side = 8192 if device.type == "cuda" else 1024
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))

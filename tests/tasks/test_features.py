@@ -108,6 +108,35 @@ def test_buffers_are_filled_in_place(store: FeatureStore, arrays: Arrays) -> Non
         np.testing.assert_array_equal(out_TD, arrays["y"][2:5])
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_beyond_the_end_of_a_video_its_last_frame_is_held_where_that_is_asked_for(
+    store: FeatureStore, arrays: Arrays, dtype: type[np.floating]
+) -> None:
+    places = [("y", 20), ("x", 0), ("y", 3), ("y", 28)]
+    out_TBD = np.full((12, 4, 6), np.nan, dtype)
+    store.windows(places, 12, out_TBD, hold=True)
+    for index, (video, start) in enumerate(places):
+        last = len(arrays[video]) - 1
+        expected_TD = [arrays[video][min(start + t, last)] for t in range(12)]
+        np.testing.assert_array_equal(out_TBD[:, index], expected_TD)
+    for video, start in (("y", 29), ("y", -1)):
+        with pytest.raises(IndexError, match=re.escape("windows start at 0 to 28")):
+            store.windows([(video, start)], 12, hold=True)
+
+
+def test_every_half_is_widened_to_the_number_that_it_is(tmp_path: Path) -> None:
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    finite_D = halves[np.isfinite(halves)]
+    plan = StorePlan.cut({}, [("all", 3)], len(finite_D))
+    write_all(tmp_path, plan, {"all": np.stack([finite_D, finite_D[::-1], finite_D])})
+    out_TBD = np.empty((2, 2, len(finite_D)), np.float32)
+    with FeatureStore.open(tmp_path) as store:
+        store.windows([("all", 0), ("all", 1)], 2, out_TBD)
+    wide_D = np.array([float(each) for each in finite_D.tolist()], np.float32)
+    for found_D, expected_D in ((out_TBD[0, 0], wide_D), (out_TBD[0, 1], wide_D[::-1])):
+        np.testing.assert_array_equal(found_D.view(np.uint32), expected_D.view(np.uint32))
+
+
 def test_what_a_read_cannot_fill_is_refused(store: FeatureStore) -> None:
     read_only = np.empty((16, 1, 6), np.float16)
     read_only.setflags(write=False)
@@ -228,6 +257,33 @@ def test_processes_read_at_once(store: FeatureStore, way: str) -> None:
         cwd=ROOT, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert said.stdout.split() == ["True", "180"]
+
+
+FORKED = """
+import multiprocessing, sys
+from pathlib import Path
+import numpy as np, torch
+from tasks.data.features import FeatureStore
+
+torch.set_num_threads(3)
+torch.ones(10**6).half().float()  # its threads are started, and are not there in a forked process
+store = FeatureStore.open(Path(sys.argv[1]))
+
+def wide(start):
+    return store.windows([("long", start)], 20, np.empty((20, 1, 5000), np.float32))
+
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    print((pool.map_async(wide, [3, 9]).get(60)[1] == store.windows([("long", 9)], 20)).all())
+"""
+
+
+def test_a_process_forked_from_one_with_threads_of_torch_widens_large_windows(
+    tmp_path: Path,
+) -> None:
+    plan = StorePlan.cut({}, [("long", 30)], 5000)
+    write_all(tmp_path, plan, features_of(plan))
+    said = subprocess.run([sys.executable, "-c", FORKED, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True)  # fmt: skip
+    assert said.stdout.split() == ["True"]
 
 
 def test_a_pickled_store_opens_the_same_store_or_none(

@@ -10,6 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.cell import canonical
+from tasks.data import on_device
+from tasks.data.dataset import DrawnOnDevice
 from tasks.data.feature_plan import NAME
 from tasks.data.feature_shards import shard_path, write_shard
 from tasks.data.features import FeatureStore
@@ -72,6 +74,17 @@ def told(data: Patches, frames_TBD: NDArray[np.float32]) -> NDArray[np.int64]:
     levels = (frames_TBD.astype(np.float64) * data.scale + data.offset) * 255
     assert np.abs(levels - np.rint(levels)).max() < 1e-3
     return np.rint(levels).astype(np.int64)
+
+
+def test_patches_kept_on_a_device_are_those_of_the_files_bit_by_bit(
+    data: Patches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_TBD = data.unlabelled(4, range(50), T)
+    kept = on_device.Kept(data._store, "cpu")  # the CPU in the place of a GPU that has room
+    monkeypatch.setattr(on_device, "kept_on", lambda store, device: kept)
+    assert isinstance(data, DrawnOnDevice)
+    gathered_TBD = data.unlabelled_on("cuda", 4, range(50), T).numpy()
+    np.testing.assert_array_equal(gathered_TBD.view(np.uint32), read_TBD.view(np.uint32))
 
 
 def test_windows_come_from_their_own_side_alone(data: Patches) -> None:

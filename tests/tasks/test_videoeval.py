@@ -37,7 +37,7 @@ def test_a_video_without_frames_is_refused() -> None:
 
 def test_a_short_video_is_one_block_with_its_last_frame_held() -> None:
     frames_TD = np.arange(6, dtype=np.float32).reshape(3, 2)
-    block = videoeval.read_block(frames_TD, 0, 5)
+    block = videoeval.hold(frames_TD, 5)
     np.testing.assert_array_equal(block, [[0, 1], [2, 3], [4, 5], [4, 5], [4, 5]])
 
 
@@ -71,6 +71,19 @@ def test_blocks_carry_the_right_frames_ids_and_labels() -> None:
     assert row == len(table["video_id"])
 
 
+def drawn(frames: dict[str, np.ndarray], read: list[int] | None = None) -> Digits:
+    """A dataset of these frames (T, D) by video; `read` is told of every frame that was read."""
+
+    class Drawn(Digits):
+        def window(self, video: Video, start: int, num_frames: int) -> np.ndarray:
+            piece_TD = frames[video.id][start : start + num_frames]
+            if read is not None:
+                read.append(len(piece_TD))
+            return piece_TD
+
+    return Drawn()
+
+
 @pytest.mark.parametrize(("at_once", "passes"), [(4, 4), (5, 3), (15, 1), (256, 1)])
 def test_few_blocks_at_a_time_give_the_predictions_of_all_at_once(
     monkeypatch: pytest.MonkeyPatch, at_once: int, passes: int
@@ -80,10 +93,7 @@ def test_few_blocks_at_a_time_give_the_predictions_of_all_at_once(
     lengths = {"a": 40, "b": 3, "c": 16, "d": 80}  # 4, 1, 1 and 9 blocks
     frames = {name: random.normal(size=(n, 5)).astype(np.float32) for name, n in lengths.items()}
 
-    class Drawn(Digits):
-        def frames(self, video: Video) -> np.ndarray:
-            return frames[video.id]
-
+    data = drawn(frames)
     weights_DC = torch.from_numpy(random.normal(size=(5, 3)).astype(np.float32))
     seen: list[int] = []
 
@@ -93,7 +103,7 @@ def test_few_blocks_at_a_time_give_the_predictions_of_all_at_once(
 
     videos = [Video(id=v, label=0, group="g", num_frames=n) for v, n in lengths.items()]
     table = videoeval.predict_blocks(
-        Drawn(), videos, classify, block=16, stride=8, device=torch.device("cpu")
+        data, videos, classify, block=16, stride=8, device=torch.device("cpu")
     )
     assert max(seen) <= at_once
     assert (len(seen), sum(seen)) == (passes, 15)
@@ -109,6 +119,42 @@ def test_few_blocks_at_a_time_give_the_predictions_of_all_at_once(
             np.testing.assert_allclose(found_C, expected_C, atol=1e-6)
             row += 1
     assert row == len(table["video_id"])
+
+
+def test_a_frame_is_read_and_computed_of_once_though_blocks_overlap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(videoeval, "BLOCKS_AT_ONCE", 6)
+    random = np.random.default_rng(4)
+    lengths = {"a": 47, "b": 3, "c": 100, "d": 16, "e": 1}  # 4, 1, 11, 1 and 1 blocks
+    frames = {name: random.normal(size=(n, 5)).astype(np.float32) for name, n in lengths.items()}
+    computed: list[np.ndarray] = []
+
+    def per_frame(frames_ND: torch.Tensor) -> torch.Tensor:
+        computed.append(frames_ND.numpy())
+        return 2 * frames_ND[:, :3]
+
+    seen: list[torch.Tensor] = []
+
+    def classify(given_TBG: torch.Tensor) -> torch.Tensor:
+        seen.append(given_TBG.clone())
+        given_TBG.zero_()  # it is allowed to
+        return torch.full((given_TBG.shape[1], 2), 0.5)
+
+    read: list[int] = []
+    videos = [Video(id=v, label=0, group="g", num_frames=n) for v, n in lengths.items()]
+    table = videoeval.predict_blocks(
+        drawn(frames, read), videos, classify, block=16, stride=8, device=torch.device("cpu"), per_frame=per_frame
+    )  # fmt: skip
+    # Passes of 6 blocks: 4 of a, 1 of b, 1 of c; 6 of c; 4 of c, 1 of d, 1 of e. The tails of a and c are in no block.
+    assert [len(each) for each in computed] == [40 + 3 + 16, 56, 40 + 16 + 1]
+    assert sum(read) == sum(map(len, computed))
+    given_TBG = torch.cat(seen, dim=1).numpy()
+    for row, (name, start) in enumerate(zip(table["video_id"], table["start"], strict=True)):
+        shown_TD = frames[name][start : start + 16]
+        shown_TD = np.concatenate([shown_TD, shown_TD[-1:].repeat(16 - len(shown_TD), 0)])
+        np.testing.assert_array_equal(given_TBG[:, row], 2 * shown_TD[:, :3])
+    assert len(table["video_id"]) == given_TBG.shape[1] == 18
 
 
 def predictions(rows: list[tuple[str, int, int, list[float]]]) -> Predictions:
