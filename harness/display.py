@@ -7,6 +7,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -20,6 +21,41 @@ from tasks.cell import Cell
 
 PLAIN_EVERY_S = 10.0
 SHOWN_RUNNING = 8
+
+
+@dataclass(slots=True)
+class _Kind:
+    """What is known of the cells of one kind of task."""
+
+    cells: int = 0
+    """That were finished."""
+    gflop: float = 0.0
+    """Of these."""
+    seconds: float = 0.0
+    """That they took."""
+    waiting: int = 0
+    waiting_gflop: float = 0.0
+
+    @property
+    def mean_s(self) -> float:
+        """Seconds of a finished cell; there must be one."""
+        return self.seconds / self.cells
+
+    def finished(self, gflop: float, seconds: float) -> None:
+        """Count a finished cell."""
+        self.cells, self.gflop, self.seconds = (
+            self.cells + 1,
+            self.gflop + gflop,
+            self.seconds + seconds,
+        )
+
+    def waits(self, gflop: float) -> None:
+        """Count a cell that waits."""
+        self.waiting, self.waiting_gflop = self.waiting + 1, self.waiting_gflop + gflop
+
+    def waits_no_more(self, gflop: float) -> None:
+        """Count it no longer."""
+        self.waiting, self.waiting_gflop = self.waiting - 1, self.waiting_gflop - gflop
 
 
 class Display:
@@ -44,7 +80,11 @@ class Display:
         self._running: dict[str, tuple[float, int, int]] = {}
         self._done: set[str] = set()
         self._failed: dict[str, str] = {}
-        self._seconds: defaultdict[str, list[float]] = defaultdict(list)
+        # What is known of finished cells and of waiting ones by kind of task, so that telling the time left takes as long
+        # for ten thousand cells as for ten.
+        self._kinds: defaultdict[str, _Kind] = defaultdict(_Kind)
+        for cell in cells:
+            self._kinds[type(cell.task).__name__].waits(self._gflop[cell.key])
         self._began = time.monotonic()
         self._last_line = 0.0
         self._live = Live(
@@ -86,27 +126,40 @@ class Display:
         """Take note of an event."""
         cell = self._cells[event.job]
         if event.kind == "started":
-            self._waiting.discard(event.job)
+            self._leave_waiting(event.job)
             self._running[event.job] = (time.monotonic(), 0, 1)
         elif event.kind == "step" and event.job in self._running:
             self._running[event.job] = (self._running[event.job][0], event.step, event.steps)
         elif event.kind == "lost":
             self._running.pop(event.job, None)
-            self._waiting.add(event.job)
+            self._enter_waiting(event.job)
             self._say(f"cell {cell.short} is tried again: {event.detail}")
         elif event.kind == "done":
             began, _, _ = self._running.pop(event.job, (time.monotonic(), 0, 1))
-            self._seconds[type(cell.task).__name__].append(time.monotonic() - began)
+            self._kind(event.job).finished(self._gflop[event.job], time.monotonic() - began)
             self._done.add(event.job)
         elif event.kind in ("failed", "skipped"):
             self._running.pop(event.job, None)
-            self._waiting.discard(event.job)
+            self._leave_waiting(event.job)
             self._failed[event.job] = event.detail
             if event.kind == "failed":
                 self._say(f"cell {cell.short} failed: {event.detail} (harness logs {cell.short})")
         if not self._console.is_terminal and time.monotonic() - self._last_line > PLAIN_EVERY_S:
             self._last_line = time.monotonic()
             self._say(self._line())
+
+    def _kind(self, key: str) -> "_Kind":
+        return self._kinds[type(self._cells[key].task).__name__]
+
+    def _leave_waiting(self, key: str) -> None:
+        if key in self._waiting:
+            self._waiting.remove(key)
+            self._kind(key).waits_no_more(self._gflop[key])
+
+    def _enter_waiting(self, key: str) -> None:
+        if key not in self._waiting:
+            self._waiting.add(key)
+            self._kind(key).waits(self._gflop[key])
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -129,22 +182,25 @@ class Display:
     def _time_left(self) -> float | None:
         """Seconds to go: finished cells of the same kind say how long one takes, else its cost does."""
         now = time.monotonic()
-        rates = []
-        for key in self._done:
-            kind = self._seconds[type(self._cells[key].task).__name__]
-            rates.append(self._gflop[key] / max(1e-3, sum(kind) / len(kind)))
+        # GFLOP/s, a number for every finished cell and every one under way.
+        rates = [kind.gflop / max(1e-3, kind.mean_s) for kind in self._kinds.values() if kind.cells]
+        num_rates = sum(kind.cells for kind in self._kinds.values())
         for key, (began, step, steps) in self._running.items():
             if step:
                 rates.append(self._gflop[key] * step / steps / max(1e-3, now - began))
-        if not rates:
+                num_rates += 1
+        if not num_rates:
             return None
-        rate = sum(rates) / len(rates)
+        rate = sum(rates) / num_rates
 
         def expected(key: str) -> float:
-            kind = self._seconds.get(type(self._cells[key].task).__name__)
-            return sum(kind) / len(kind) if kind else self._gflop[key] / rate
+            kind = self._kind(key)
+            return kind.mean_s if kind.cells else self._gflop[key] / rate
 
-        remains = [expected(key) for key in self._waiting]
+        remains = sum(
+            kind.waiting * kind.mean_s if kind.cells else kind.waiting_gflop / rate
+            for kind in self._kinds.values()
+        )
         longest = 0.0
         for key, (began, step, steps) in self._running.items():
             left = (
@@ -152,9 +208,9 @@ class Display:
                 if step
                 else max(0.0, expected(key) - (now - began))
             )
-            remains.append(left)
+            remains += left
             longest = max(longest, left)
-        return max(longest, sum(remains) / self._slots)
+        return max(longest, remains / self._slots)
 
     def _panel(self) -> Group:
         total = self._already + len(self._cells)

@@ -15,7 +15,8 @@ import click
 
 from configs.experiment import Experiment
 from harness import plan as planning
-from harness import publish, result, sent, status
+from harness import publish, result, sent
+from harness.announcer import Announcer
 from harness.display import Display
 from harness.live import LiveGatherer
 from harness.order import Order
@@ -189,9 +190,9 @@ def _carry_out(
             elif event.kind == "failed":
                 result.note_death(workdir, event.job, event.detail)
             if event.kind != "step":
-                status.announce(workdir, running=display.running, waiting=display.waiting)
+                announcer.changed()
 
-        status.announce(workdir, running=(), waiting=display.waiting)
+        announcer = Announcer(workdir, lambda: (display.running, display.waiting))
         try:
             with _terminated_like_interrupted():
                 launcher.run(jobs, on_event)
@@ -199,7 +200,7 @@ def _carry_out(
             gatherer.finish(GATHER_TIMEOUT_S / 10)
             raise
         finally:
-            workdir.driver.unlink(missing_ok=True)
+            announcer.close()
     gatherer.finish(GATHER_TIMEOUT_S)
     problem = f"{gatherer.problem}; the results are safe, `harness collect {source.text}` brings them home later"
     return display.failed, problem if gatherer.problem else ""

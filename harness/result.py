@@ -141,14 +141,16 @@ def read(workdir: Workdir, cell: Cell, *, verify: bool = False) -> Result | None
 def read_key(workdir: Workdir, key: str, *, verify: bool = False) -> Result | None:
     """As `read`, of a cell of which no more than its key is known."""
     path = workdir.accepted(key)
-    # Reports repeat what is said of damage, and name no folder of this machine.
-    shown = path.relative_to(workdir.root)
     try:
         content, sealed_ns = path.read_bytes(), path.stat().st_mtime_ns
     except FileNotFoundError:
-        return None
+        return None  # before anything else: of a large plan most results are not there yet
     except OSError as error:
-        raise DamagedResult(f"{shown} cannot be read ({error.strerror})") from None
+        raise DamagedResult(
+            f"{path.relative_to(workdir.root)} cannot be read ({error.strerror})"
+        ) from None
+    # Reports repeat what is said of damage, and name no folder of this machine.
+    shown = path.relative_to(workdir.root)
     if not _is_intact(content):
         raise DamagedResult(f"{shown} is cut short or altered")
     body = json.loads(content)

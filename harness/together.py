@@ -71,7 +71,7 @@ class _Stack:
         total_R = torch.zeros(len(members), dtype=torch.float64, device=device)
         if states:
             optimizer.load_state_dict(joined([state["optimizer"] for state in states]))
-            total_R += torch.tensor([float(state["total"]) for state in states], device=device)
+            total_R += torch.tensor([sum(loop.totals(state)) for state in states], device=device)
         return cls(members=members, model=model, optimizer=optimizer, total_R=total_R)
 
     def states(self, since: int) -> list[dict[str, Any]]:
@@ -82,7 +82,7 @@ class _Stack:
                 "model": weights_of(self.model, replica),
                 "optimizer": part(optimizer, replica),
                 "history": member.history,
-                "total": totals[replica],
+                "totals": [totals[replica]],
                 "since": since,
             }
             for replica, member in enumerate(self.members)

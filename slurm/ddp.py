@@ -1,7 +1,7 @@
 """Join and leave a process group from torchrun's environment: one rank and many are one code path."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -43,11 +43,33 @@ class Ranks:
         distributed.all_gather_object(boxes, value)
         return boxes
 
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """Sum a tensor over ranks, in place."""
-        if self.num_ranks > 1:
-            distributed.all_reduce(values)
-        return values
+    def gather_numbers(self, value: float) -> list[float]:
+        """As `gather`, of one number: a single small message from host to host."""
+        if self.num_ranks == 1:
+            return [value]
+        numbers = torch.zeros(self.num_ranks, dtype=torch.float64)
+        numbers[self.rank] = value
+        distributed.all_reduce(numbers)  # the others add 0, which is exact
+        return [float(each) for each in numbers.tolist()]
+
+    def begin_any(self, flags: Sequence[bool]) -> Callable[[], list[bool]]:
+        """Begin to ask all ranks which of some flags any of them raises; the message goes from host to host in the background.
+
+        Every rank begins and ends as often as the others, and in the same order among its other collectives.
+
+        Returns:
+            Waits for all ranks and gives the answer. It does not wait for a GPU.
+        """
+        if self.num_ranks == 1:
+            return lambda: list(flags)
+        raised = torch.tensor(flags, dtype=torch.uint8)
+        work = distributed.all_reduce(raised, distributed.ReduceOp.MAX, async_op=True)
+
+        def end() -> list[bool]:
+            work.wait()
+            return [bool(each) for each in raised.tolist()]
+
+        return end
 
 
 @contextmanager

@@ -93,48 +93,53 @@ class Local:
         done = done_before(jobs)
         tries: Counter[str] = Counter()
         broken: set[str] = set()
+        by_id = {job.id: job for job in jobs}
         try:
-            while True:
-                for job in [each for each in waiting if broken.intersection(each.needs)]:
-                    waiting.remove(job)
-                    broken.add(job.id)
-                    on_event(
-                        Event(kind="skipped", job=job.id, detail="a cell that it needs failed")
-                    )
-                self._feed(waiting, done, tries, on_event)
-                if not any(group.jobs for group in self._groups):
-                    if not waiting:
-                        break
-                    continue
+            self._tell(self._feed(waiting, done, tries), on_event)
+            while waiting or any(group.jobs for group in self._groups):
+                news = []
                 for event in self._listen():
+                    told = event
                     if event.kind == "done":
                         done.add(event.job)
                     elif event.kind == "failed":
                         broken.add(event.job)
+                    elif event.kind == "lost" and tries[event.job] < TRIES:
+                        waiting.insert(0, by_id[event.job])
                     elif event.kind == "lost":
-                        job = next(each for each in jobs if each.id == event.job)
-                        if tries[job.id] >= TRIES:
-                            broken.add(job.id)
-                            detail = f"{event.detail}, {TRIES} times in a row"
-                            on_event(Event(kind="failed", job=job.id, detail=detail))
-                            continue
-                        waiting.insert(0, job)
-                    on_event(event)
+                        broken.add(event.job)
+                        detail = f"{event.detail}, {TRIES} times in a row"
+                        told = Event(kind="failed", job=event.job, detail=detail)
+                    news.append(told)
+                if any(event.kind == "failed" for event in news):
+                    news += _skip(waiting, broken)
+                # Workers get their next job first: they do not wait until what happened is told, which may take a while.
+                if any(event.kind != "step" for event in news) or not self._busy():
+                    news += self._feed(waiting, done, tries)
+                self._tell(news, on_event)
         finally:
             self.close()
 
-    def _feed(
-        self, waiting: list[Job], done: set[str], tries: Counter[str], on_event: OnEvent
-    ) -> None:
+    @staticmethod
+    def _tell(news: Sequence[Event], on_event: OnEvent) -> None:
+        for event in news:
+            on_event(event)
+
+    def _busy(self) -> int:
+        """Processes that have a job."""
+        return sum(len(group.ranks) for group in self._groups if group.jobs)
+
+    def _feed(self, waiting: list[Job], done: set[str], tries: Counter[str]) -> list[Event]:
         """Hand out jobs while there are free slots."""
+        started: list[Event] = []
         for job in list(waiting):
             if not done.issuperset(job.needs):
                 continue
             if job not in waiting:
                 continue  # given away with one before it
-            busy = sum(len(group.ranks) for group in self._groups if group.jobs)
+            busy = self._busy()
             if busy and busy + job.ranks > self._slots:
-                return  # not the next one either: a job of many ranks must not starve behind small ones
+                break  # not the next one either: a job of many ranks must not starve behind small ones
             idle = (g for g in self._groups if not g.jobs and len(g.ranks) == job.ranks)
             group = next(idle, None) or self._start(job.ranks)
             given = self._with_others(job, waiting, done, tries, self._slots - busy)
@@ -142,8 +147,8 @@ class Local:
                 waiting.remove(each)
                 tries[each.id] += 1
             group.send(given)
-            for each in given:
-                on_event(Event(kind="started", job=each.id))
+            started += [Event(kind="started", job=each.id) for each in given]
+        return started
 
     def _with_others(
         self, job: Job, waiting: list[Job], done: set[str], tries: Counter[str], free: int
@@ -293,6 +298,17 @@ class Local:
                 rank.process.kill()
             self._forget(rank)
         self._groups.clear()
+
+
+def _skip(waiting: list[Job], broken: set[str]) -> list[Event]:
+    """Take jobs that need a broken one out of those that wait, and so on down the chain."""
+    skipped: list[Event] = []
+    while hopeless := [each for each in waiting if broken.intersection(each.needs)]:
+        broken.update(job.id for job in hopeless)
+        waiting[:] = [each for each in waiting if each.id not in broken]
+        detail = "a cell that it needs failed"
+        skipped += [Event(kind="skipped", job=job.id, detail=detail) for job in hopeless]
+    return skipped
 
 
 def torchrun_environment(rank: int, num_ranks: int, port: int) -> dict[str, str]:

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tasks.keyed import KEYED_UNLESS_DEFAULT, UNKEYED
@@ -39,14 +40,17 @@ def canonical(value: Any) -> Any:
     Raises:
         ValueError: for a value whose identity JSON cannot state (NaN, a function, a path, ...).
     """
+    if type(value) in (str, int, bool):  # most values by far
+        return value
     if isinstance(value, Cell):
         return {"cell": value.key}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        named = {
-            f.name: canonical(getattr(value, f.name))
-            for f in dataclasses.fields(value)
-            if _is_keyed(value, f)
-        }
+        always, unless_default = _keyed_fields(type(value))
+        named = {name: canonical(getattr(value, name)) for name in always}
+        for name, default in unless_default:
+            each = getattr(value, name)
+            if each != default:
+                named[name] = canonical(each)
         named["class"] = type(value).__name__
         version = getattr(type(value), "version", None)
         if version is not None:
@@ -66,11 +70,17 @@ def canonical(value: Any) -> Any:
     )
 
 
-def _is_keyed(value: Any, f: "dataclasses.Field[Any]") -> bool:
-    keyed = f.metadata.get("key", True)
-    if keyed == KEYED_UNLESS_DEFAULT["key"]:
-        return bool(getattr(value, f.name) != f.default)
-    return bool(keyed)
+@cache
+def _keyed_fields(kind: type[Any]) -> tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]:
+    """Names of a dataclass's fields that are always part of a key; names and defaults of those that are unless at them."""
+    always, unless_default = [], []
+    for each in dataclasses.fields(kind):
+        keyed = each.metadata.get("key", True)
+        if keyed == KEYED_UNLESS_DEFAULT["key"]:
+            unless_default.append((each.name, each.default))
+        elif keyed:
+            always.append(each.name)
+    return tuple(always), tuple(unless_default)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -135,9 +135,8 @@ class FewShot:
 
     def gflop(self) -> float:
         """Expected cost in 10^9 operations."""
-        tested = sum(
-            len(videoeval.block_starts(v.num_frames, block=self.block, stride=self.stride))
-            for v in self.subset.test_videos
+        tested = videoeval.num_test_blocks(
+            self.subset.dataset, self.subset.split, block=self.block, stride=self.stride
         )
         trained = 3 * self.schedule.steps * self.schedule.batch_size
         return self.block * self.encoder.gflop(self.subset.dataset.frame_size) * (trained + tested)

@@ -66,7 +66,7 @@ class SingleFrame:
 
     def gflop(self) -> float:
         """Expected cost in 10^9 operations."""
-        tested = sum(video.num_frames for video in self.subset.test_videos)
+        tested = videoeval.num_test_frames(self.subset.dataset, self.subset.split)
         each = 2e-9 * self.subset.dataset.frame_size * len(self.subset.dataset.classes)
         return each * (3 * self.schedule.steps * self.schedule.batch_size + tested)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,6 +61,21 @@ def block_starts(num_frames: int, *, block: int, stride: int) -> range:
     if num_frames <= block:
         return range(1)
     return range(0, num_frames - block + 1, stride)
+
+
+@lru_cache(maxsize=256)
+def num_test_blocks(dataset: Dataset, split: int, *, block: int, stride: int) -> int:
+    """Blocks of all test videos of a split; of thousands of cells that are tested on them it is counted once."""
+    return sum(
+        len(block_starts(video.num_frames, block=block, stride=stride))
+        for video in dataset.test(split)
+    )
+
+
+@lru_cache(maxsize=256)
+def num_test_frames(dataset: Dataset, split: int) -> int:
+    """Frames of all test videos of a split, counted once in the same way."""
+    return sum(video.num_frames for video in dataset.test(split))
 
 
 def hold(piece_TD: np.ndarray, block: int) -> np.ndarray:

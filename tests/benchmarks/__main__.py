@@ -27,7 +27,16 @@ from tasks.schedule import Schedule
 from tasks.subset import Subset
 from tasks.task import Shard
 from tests.benchmarks import decoding as decoders
-from tests.benchmarks import evaluation, lstm, many_runs, prefetch, together, windows
+from tests.benchmarks import (
+    evaluation,
+    lstm,
+    many_runs,
+    overhead,
+    prefetch,
+    ranks,
+    together,
+    windows,
+)
 from tests.benchmarks.generator import CANVAS, SIDE, obvious
 from tests.benchmarks.ratios import ROUNDS, Ratio, compare
 
@@ -40,6 +49,8 @@ GROUPS = (
     "lstm",
     "loop",
     "together",
+    "overhead",
+    "ddp",
     "commands",
     "report",
 )
@@ -53,12 +64,12 @@ def training_loop() -> Ratio:
         dropout=0.2,
         schedule=Schedule(steps=40, batch_size=16, learning_rate=3e-3, clip_norm=20.0),
     )
-    ranks = Ranks(rank=0, num_ranks=1, device=torch.device("cpu"))
+    alone = Ranks(rank=0, num_ranks=1, device=torch.device("cpu"))
 
     def with_harness() -> None:
         with tempfile.TemporaryDirectory() as folder:
             loop.train(
-                task, task.build(0, ()), cell="bench", seed=0, ranks=ranks, folder=Path(folder), earlier=[],
+                task, task.build(0, ()), cell="bench", seed=0, ranks=alone, folder=Path(folder), earlier=[],
                 should_stop=lambda: False, on_step=lambda step, steps: None,
             )  # fmt: skip
 
@@ -72,7 +83,11 @@ def training_loop() -> Ratio:
             optimizer.step()
 
     return compare(
-        "training loop of a demo-sized classifier, 40 steps", with_harness, "the barest loop", bare
+        "training loop of a demo-sized classifier, 40 steps",
+        with_harness,
+        "the barest loop",
+        bare,
+        "at most 1.05",
     )
 
 
@@ -185,6 +200,8 @@ def main() -> None:
             "lstm": lambda: lstm.ratios(os.cpu_count() or 1) + lstm.ratios(1),
             "loop": lambda: [training_loop()],
             "together": together.ratios,
+            "overhead": lambda: overhead.ratios(folder),
+            "ddp": ranks.ratios,
             "commands": commands,
             "report": lambda: [report(folder / "many")],
         }

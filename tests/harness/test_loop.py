@@ -119,6 +119,89 @@ def test_a_resumed_run_is_identical_to_the_last_bit(
         assert trained.history[name] == undisturbed.history[name]
 
 
+class Counting(Ranks):
+    """One rank that counts how often the loss is read, for which a host waits for its GPU."""
+
+    def gather_numbers(self, value: float) -> list[float]:
+        READ.append(value)
+        return Ranks.gather_numbers(self, value)
+
+
+READ: list[float] = []
+
+
+def test_the_loss_is_read_at_the_points_of_the_curve_alone(tmp_path: Path) -> None:
+    alone = Counting(rank=0, num_ranks=1, device=torch.device("cpu"))
+    task = replace(FEWSHOT, schedule=replace(SCHEDULE, steps=200))
+    READ.clear()
+    _, trained = train(task, alone, tmp_path / "cell")
+    assert len(READ) == len(trained.history["step"]) == 100
+    assert READ[3] / 2 == trained.history["loss"][3]
+
+
+def test_one_rank_needs_no_process_group(tmp_path: Path) -> None:
+    assert not torch.distributed.is_initialized()
+    alone = Ranks(rank=0, num_ranks=1, device=torch.device("cpu"))
+    _, trained = train(PRETRAIN, alone, tmp_path / "cell")
+    assert trained.history["loss"] == pytest.approx(GOLDEN_PRETRAIN_LOSS, rel=1e-5)
+
+
+@pytest.mark.parametrize("kept", [[7.0, 9.0], [16.0]], ids=["of two ranks", "of one"])
+def test_what_other_ranks_had_summed_up_of_the_loss_is_not_lost(
+    kept: list[float], ranks: Ranks, tmp_path: Path
+) -> None:
+    """A run that was cut on two ranks goes on with one: its next point is the mean over both parts."""
+    task = replace(PRETRAIN, schedule=replace(SCHEDULE, steps=400))  # a point every 4 steps
+    (tmp_path / "cut").mkdir()
+    with pytest.raises(Interrupted):
+        train(task, ranks, tmp_path / "cut", stop_after=2)
+    step, state = checkpoint.newest([tmp_path / "cut"], cell="c") or (0, {})
+    own = sum(state["totals"])
+    checkpoint.save(tmp_path / "cut", cell="c", step=step, state={**state, "totals": kept})
+    with pytest.raises(Interrupted):
+        train(task, ranks, tmp_path / "cut", stop_after=3)
+    _, resumed = checkpoint.newest([tmp_path / "cut"], cell="c") or (0, {})
+    with pytest.raises(Interrupted):
+        train(task, ranks, tmp_path / "whole", stop_after=5)
+    _, whole = checkpoint.newest([tmp_path / "whole"], cell="c") or (0, {})
+    assert resumed["history"]["step"] == whole["history"]["step"] == [4]
+    shift = (sum(kept) - own) / 4
+    assert resumed["history"]["loss"][0] == pytest.approx(whole["history"]["loss"][0] + shift)
+
+
+def test_adamw_in_one_pass_is_adamw() -> None:
+    def trained(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+        for step in range(5):
+            optimizer.zero_grad()
+            for number, each in enumerate(model.parameters()):
+                each.grad = torch.sin(
+                    torch.arange(each.numel()) * 0.1 * (step + number + 1)
+                ).view_as(each)
+            optimizer.step()
+        return [each.detach().clone() for each in model.parameters()]
+
+    one_pass, plain = PRETRAIN.build(0, ()), PRETRAIN.build(0, ())
+    built = loop.build_optimizer(SCHEDULE, one_pass)
+    assert all(group["fused"] for group in built.param_groups)
+    names = dict(plain.named_parameters())
+    groups = [
+        {"params": [each for name, each in names.items() if "weight" in name], "weight_decay": 0.01},
+        {"params": [each for name, each in names.items() if "weight" not in name], "weight_decay": 0.0},
+    ]  # fmt: skip
+    reference = torch.optim.AdamW(groups, lr=SCHEDULE.learning_rate, fused=False, foreach=False)
+    for ours, theirs in zip(trained(one_pass, built), trained(plain, reference), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_numbers_that_are_complex_get_an_optimiser_that_knows_them() -> None:
+    model = torch.nn.Module()
+    model.register_parameter("phase", torch.nn.Parameter(torch.ones(3, dtype=torch.complex64)))
+    optimizer = loop.build_optimizer(SCHEDULE, model)
+    model.phase.grad = torch.ones(3, dtype=torch.complex64)  # type: ignore[union-attr]
+    optimizer.step()
+    assert not torch.equal(model.phase.detach(), torch.ones(3, dtype=torch.complex64))  # type: ignore[operator]
+
+
 def test_saving_does_not_alter_training(ranks: Ranks, tmp_path: Path) -> None:
     quiet, _ = train(PRETRAIN, ranks, tmp_path / "quiet")
     saving, _ = train(PRETRAIN, ranks, tmp_path / "saving", save_always=True)
@@ -268,6 +351,7 @@ with joined() as ranks:
         told[name] = {{
             "stopped": stopped,
             "same": same,
+            "same_curve": again.history["loss"] == trained.history["loss"],
             "resumed_from": again.resumed_from,
             "loss": trained.history["loss"],
             "weights": float(sum(p.double().abs().sum() for p in whole.parameters())),
@@ -308,6 +392,7 @@ def test_any_number_of_ranks_trains_the_same_and_resumes_to_the_last_bit(tmp_pat
         assert rank.keys() == one[0].keys()
         for name, alone in one[0].items():
             assert rank[name]["same"]
+            assert rank[name]["same_curve"]
             assert rank[name]["resumed_from"] == 3
             assert rank[name]["stopped"] == "stopped after step 3 of 7"
             assert rank[name]["loss"] == pytest.approx(alone["loss"], rel=2e-6)

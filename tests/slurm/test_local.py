@@ -330,3 +330,25 @@ def test_events_are_json_lines() -> None:
     from dataclasses import asdict
 
     assert Event(**json.loads(json.dumps(asdict(event)))) == event
+
+
+def test_workers_have_their_next_job_before_people_are_told_of_the_last(pool: Pool) -> None:
+    begun_when_told: dict[str, list[str]] = {}
+
+    def slow_listener(event: Event) -> None:
+        pool.events.append(event)
+        if event.kind == "done" and event.job == "a":
+            deadline = time.monotonic() + 30
+            while len(pool.ran()) < 2 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            begun_when_told["a"] = [line[0] for line in pool.ran()]
+
+    pool.launcher = Local(
+        [sys.executable, str(pool.folder / "worker.py"), str(pool.folder)],
+        slots=1,
+        logs=pool.folder,
+    )
+    pool.launcher.run([Job(id="a"), Job(id="b", needs=("a",))], slow_listener)
+    assert begun_when_told["a"] == ["a", "b"]
+    told = [(event.kind, event.job) for event in pool.events if event.kind != "step"]
+    assert told == [("started", "a"), ("done", "a"), ("started", "b"), ("done", "b")]
