@@ -16,7 +16,6 @@ from harness import collect, provenance
 from harness.files import sha256
 from harness.plan import Plan
 from harness.result import Result
-from harness.workdir import Workdir
 from reports.evidence import Evidence, Value
 
 FORMAT = 1
@@ -73,10 +72,21 @@ def digest(cell: str, attempt: str, values: Mapping[str, float]) -> str:
 
 
 def files_of(
-    name: str, experiment: Experiment, plan: Plan, workdir: Workdir, settings: tuple[str, ...]
+    name: str,
+    experiment: Experiment,
+    plan: Plan,
+    settings: tuple[str, ...],
+    evidence: Mapping[str, Evidence],
 ) -> dict[str, str]:
-    """Everything to carry, as text by file name; a part's as PART/evidence.json."""
-    evidence = collect.evidence_of_parts(name, experiment, plan, workdir, settings)
+    """Everything to carry, as text by file name; a part's as PART/evidence.json.
+
+    Args:
+        name: of the experiment.
+        experiment: what it is.
+        plan: its cells and their results.
+        settings: its knobs.
+        evidence: of its reports, as `collect.evidence_of_parts` gives it.
+    """
     texts = {}
     for part, gathered in evidence.items():
         made = experiment.parts.get(part, experiment)

@@ -15,6 +15,8 @@ from tasks.cell import Cell
 LONGEST_PARAM = 500
 """Characters; every MLflow takes so many. The whole value is in the result, which is among the run's artifacts."""
 LONGEST_TAG = 5000
+SOURCE_TYPE = "code"
+"""Of datasets, in MLflow's terms: made or read by a program."""
 DIGEST = 16
 """Hex digits of a dataset's digest; MLflow takes 36 characters."""
 
@@ -31,6 +33,14 @@ class Seen(NamedTuple):
     """What it is: class, version, identities of index and percepts."""
     part: dict[str, Any]
     """Which part of it: side, split, shots, resample."""
+
+    def source(self) -> str:
+        """What it is, as JSON in the form that MLflow's pages read of such a source."""
+        return json.dumps({"tags": self.identity}, sort_keys=True)
+
+    def profile(self) -> str:
+        """Which part of it, as JSON."""
+        return json.dumps(self.part, sort_keys=True)
 
 
 def name(text: str) -> str:

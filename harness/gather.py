@@ -67,28 +67,29 @@ def _gather(
     store = Store(workdir, name, address)
     parent = store.open_parent(experiment.title)
     store.forget_all_but(cell.key for cell in plan.cells)
-    for cell in plan.cells:
-        if cell.key in plan.done:
-            store.put(cell, plan.done[cell.key], parent)
+    done = [(cell, plan.done[cell.key]) for cell in plan.cells if cell.key in plan.done]
+    # As they ran: what a database sorts by time is then written where it wrote last.
+    store.put(sorted(done, key=lambda each: str(each[1].body["started"])), parent)
     if os.environ.get(WITHOUT_MODELS, "1") != "0":
-        for cell in plan.cells:
-            if cell.key in plan.done and facts.keeps_encoder(plan.done[cell.key]):
-                store.put_encoder(cell, plan.done[cell.key])
-    runs = {cell.key: plan.done[cell.key].attempt for cell in plan.cells if cell.key in plan.done}
+        for cell, found in done:
+            if facts.keeps_encoder(found):
+                store.put_encoder(cell, found)
+    runs = {cell.key: found.attempt for cell, found in done}
     written = written_files(name, experiment, workdir)
     artifacts = {file: path for file, path in written.items() if path.suffix != ".svg"}
     kept = {file: files.sha256_of(path) for file, path in artifacts.items()}
-    texts = carried.files_of(name, experiment, plan, workdir, settings)
+    evidence = collect.evidence_of_parts(name, experiment, plan, workdir, settings)
+    texts = carried.files_of(name, experiment, plan, settings, evidence)
     content = files.sha256(json.dumps([LAYOUT, runs, kept, texts], sort_keys=True).encode())
     curves: dict[str, list[tuple[int, float]]] = {}
     lines: list[Line] = []
-    evidence = collect.evidence_of_parts(name, experiment, plan, workdir, settings)
     for part, gathered in evidence.items():
         curves |= points_of_parent(gathered, part if experiment.parts else "")
         lines += lines_of(gathered, part if experiment.parts else "")
     store.close_parent(experiment.title, curves, artifacts, texts, content)
     store.put_lines(lines)
-    done, cells = len(plan.done), len(plan.cells)
-    told = described(experiment.title, done, cells, name, artifacts, has_lines=bool(lines))
+    told = described(
+        experiment.title, len(done), len(plan.cells), name, artifacts, has_lines=bool(lines)
+    )
     store.describe(experiment.title, told)
-    return len(plan.done)
+    return len(done)

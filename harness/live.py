@@ -6,11 +6,16 @@ Whatever happens to it (a server that is down, a locked database), the run goes 
 
 import queue
 import threading
+from collections.abc import Iterable, Iterator
 
 from harness import result
+from harness.result import Result
 from harness.uri import first_line
 from harness.workdir import Workdir
 from tasks.cell import Cell
+
+TOGETHER = 200
+"""Cells whose results are handed on at once, where so many wait: writing them together is cheaper."""
 
 
 class LiveGatherer:
@@ -45,13 +50,30 @@ class LiveGatherer:
 
             store = Store(self._workdir, self._name)
             parent = store.open_parent(self._title)
-            cell: Cell | None = first
-            while cell is not None:
-                found = result.read(self._workdir, cell)
-                if found is not None:
-                    store.put(cell, found, parent)
-                cell = self._queue.get()
+            waiting: list[Cell] | None = [first]
+            while waiting is not None:
+                store.put(_results(waiting, self._workdir), parent)
+                waiting = self._next()
         except Exception as error:  # noqa: BLE001 - results are on disk; a broken store must not end the run
             self.problem = (
                 f"MLflow could not be written ({type(error).__name__}: {first_line(error)})"
             )
+
+    def _next(self) -> list[Cell] | None:
+        """Wait for a cell, and take with it those that came meanwhile; None when there will be no more."""
+        cell = self._queue.get()
+        taken: list[Cell] = []
+        while cell is not None:
+            taken.append(cell)
+            if self._queue.empty() or len(taken) == TOGETHER:
+                return taken
+            cell = self._queue.get()
+        self._queue.put(None)  # for the next time
+        return taken or None
+
+
+def _results(cells: Iterable[Cell], workdir: Workdir) -> Iterator[tuple[Cell, Result]]:
+    for cell in dict.fromkeys(cells):
+        found = result.read(workdir, cell)
+        if found is not None:
+            yield cell, found

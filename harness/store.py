@@ -4,29 +4,22 @@ The store is a gathering of facts that lie elsewhere: it can be deleted and is r
 found by its cell and attempt, its points carry the times at which they were made, so that writing them again adds nothing.
 """
 
-import json
 import logging
 import socket
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from mlflow.entities import (
-    Dataset,
-    DatasetInput,
-    InputTag,
-    Metric,
-    Param,
-    Run,
-    RunTag,
-    ViewType,
-)
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from harness import facts, result
+from harness import entry, runs_in_database
+from harness.entry import Entry, Found, Point
 from harness.result import Result
+from harness.runs_by_client import RunsByClient
 from harness.shown import Line
 from harness.uri import artifacts_beside, connected, first_line, own, uri
 from harness.workdir import Workdir
@@ -49,8 +42,8 @@ COLOUR, GREY = "mlflow.runColor", "#7f7f7f"
 """Where the UI keeps the colour that a person gives a run, as its own choice is alike for some; and that of a parent."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """The UI then shows runs and charts instead of its pages for language models."""
-BATCH, PARAMS = 800, 100
-"""Metrics and params in one call: MLflow takes 1000 things of all kinds, and of params 100."""
+TOGETHER = 200
+"""Results that are written at once: what they hold in memory at a time, and what is lost of them with a collector."""
 
 
 class _Known(NamedTuple):
@@ -61,12 +54,25 @@ class _Known(NamedTuple):
     layout: str
     """How it was written; empty if it is not whole."""
     encoder: str = ""
-    values: Mapping[str, float] = MappingProxyType({})
-    """Newest values of its metrics."""
 
-    def states(self, found: Result) -> bool:
-        """Whether its scores are those of a result; they are not after somebody has edited them."""
-        return all(self.values.get(score["metric"]) == score["value"] for score in found.scores)
+
+class Runs(Protocol):
+    """The runs of an MLflow experiment, however they are written and read."""
+
+    def having(self, tag: str, value: str, wanted: Collection[str]) -> Iterator[Found]:
+        """Runs that are not deleted and have a tag of this value, newest first, with those of the wanted tags that they have."""
+
+    def values(self, runs: Sequence[str], names: Collection[str]) -> dict[str, dict[str, float]]:
+        """Newest values of metrics, by run."""
+
+    def write(self, entries: Sequence[Entry]) -> list[str]:
+        """Create whole runs; returns their ids."""
+
+    def tag(self, runs: Iterable[str], tags: Mapping[str, str]) -> None:
+        """Give runs these tags, in place of others of the same names."""
+
+    def untag(self, runs: Iterable[str], name: str) -> None:
+        """Take a tag from runs that have it."""
 
 
 class Store:
@@ -95,59 +101,47 @@ class Store:
         self._title = name if place == own(workdir) else f"{name} · {self._folder_name}"
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            self._id = self._client.create_experiment(
-                name, artifacts.as_uri() if artifacts else None, tags=KIND
+            place_of_files = artifacts.as_uri() if artifacts else None
+            found = self._client.get_experiment(
+                self._client.create_experiment(name, place_of_files, tags=KIND)
             )
-        else:
-            if found.lifecycle_stage == "deleted":
-                self._client.restore_experiment(found.experiment_id)
-            self._id = str(found.experiment_id)
-        self._runs: dict[tuple[str, str], _Known] = {}
+        elif found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        self._id = str(found.experiment_id)
+        self._by_client = RunsByClient(self._client, self._id)
+        self._all: Runs = runs_in_database.of_store(place, found) or self._by_client
+        self._runs: dict[str, dict[str, _Known]] = {}
+        """Runs of cells, by key and attempt."""
         self._parent: Run | None = None
         self._lines: list[tuple[str, str]] = []
         """Id and content of the runs of lines; the content is empty if one is not whole."""
         if place == own(workdir):  # a copy of the folder has a copy of its store: that is its own
             self._take_over(copied_from)
-        for run in list(self._runs_of(self._folder)):
-            if run.data.tags.get(ROLE) == "parent":
-                if self._parent is not None:  # one that a killed collector left
-                    self._client.delete_run(run.info.run_id)
-                    continue
-                self._parent = run
-            elif run.data.tags.get(ROLE) == "curve":
-                self._lines.append((str(run.info.run_id), run.data.tags.get(CONTENT, "")))
-            elif CELL in run.data.tags:
-                run_tags = run.data.tags
-                known = _Known(
-                    str(run.info.run_id),
-                    run_tags.get(PARENT, ""),
-                    run_tags.get(COMPLETE, ""),
-                    run_tags.get(ENCODER, ""),
-                    run.data.metrics,
-                )
-                self._runs[run_tags[CELL], run_tags.get(ATTEMPT, "")] = known
+        self._read()
 
     def _take_over(self, folders: Iterable[str]) -> None:
         """Make runs of other work folders this one's."""
-        mine = [RunTag(FOLDER, self._folder), RunTag(FOLDER_NAME, self._folder_name)]
         for folder in folders:
-            for run in list(self._runs_of(folder)):
-                self._client.log_batch(str(run.info.run_id), tags=mine)
+            runs = [run.id for run in self._all.having(FOLDER, folder, ())]
+            self._all.tag(runs, {FOLDER: self._folder, FOLDER_NAME: self._folder_name})
 
-    def _runs_of(self, folder: str) -> Iterable[Run]:
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self._id],
-                f"tags.{FOLDER} = '{folder}'",
-                run_view_type=ViewType.ACTIVE_ONLY,
-                max_results=1000,
-                page_token=token,
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
+    def _read(self) -> None:
+        """Note which runs of this folder there are."""
+        wanted = (CELL, ATTEMPT, ROLE, PARENT, COMPLETE, ENCODER, CONTENT)
+        parents = []
+        for run_id, tags in self._all.having(FOLDER, self._folder, wanted):
+            if tags.get(ROLE) == "parent":
+                parents.append(run_id)
+            elif tags.get(ROLE) == "curve":
+                self._lines.append((run_id, tags.get(CONTENT, "")))
+            elif CELL in tags:
+                parent = sys.intern(tags.get(PARENT, ""))
+                self._runs.setdefault(tags[CELL], {})[tags.get(ATTEMPT, "")] = _Known(
+                    run_id, parent, sys.intern(tags.get(COMPLETE, "")), tags.get(ENCODER, "")
+                )
+        for run_id in parents[1:]:  # one that a killed collector left
+            self._client.delete_run(run_id)
+        self._parent = self._client.get_run(parents[0]) if parents else None
 
     def open_parent(self, title: str) -> str:
         """The run that the cells' runs are children of; created before the first of them."""
@@ -166,27 +160,44 @@ class Store:
         }
         self._parent = self._client.create_run(self._id, tags=tags, run_name=self._title)
         if instead_of:
-            for key, attempt in self._runs:
-                self._adopt(key, attempt, str(self._parent.info.run_id))
+            known = [(key, attempt) for key, runs in self._runs.items() for attempt in runs]
+            self._adopt(known, str(self._parent.info.run_id))
             self._client.delete_run(instead_of)
         return str(self._parent.info.run_id)
 
-    def put(self, cell: Cell, found: Result, parent: str) -> None:
-        """Write one accepted result, unless it is there; other attempts at the cell, and what somebody edited, are removed."""
-        for (key, attempt), other in list(self._runs.items()):
-            if key != cell.key:
+    def put(self, results: Iterable[tuple[Cell, Result]], parent: str) -> None:
+        """Write accepted results, unless they are there; other attempts at their cells, and what somebody edited, are removed.
+
+        Args:
+            results: of cells that differ, each with what answers it; taken as they are written.
+            parent: id of the run that theirs are children of.
+        """
+        rest = iter(results)
+        while some := list(islice(rest, TOGETHER)):
+            self._put_some(some, parent)
+
+    def _put_some(self, some: Sequence[tuple[Cell, Result]], parent: str) -> None:
+        self._remove_others(some)
+        new: list[tuple[str, str, Entry]] = []
+        moved: list[tuple[str, str]] = []
+        for cell, found in some:
+            known = self._runs.setdefault(cell.key, {}).get(found.attempt)
+            if known is not None and known.layout == LAYOUT:
+                if known.parent != parent:
+                    moved.append((cell.key, found.attempt))
                 continue
-            is_whole = other.layout == LAYOUT and other.states(found)
-            if attempt != found.attempt or (other.layout and not is_whole):
-                self._delete(other)
-                del self._runs[key, attempt]
-        known = self._runs.get((cell.key, found.attempt))
-        if known is not None and known.layout == LAYOUT:
-            if known.parent != parent:
-                self._adopt(cell.key, found.attempt, parent)
-            return
-        body = found.body
-        start, end = (_milliseconds(body[name]) for name in ("started", "ended"))
+            whole = self._entry(cell, found, parent)
+            if known is None:
+                new.append((cell.key, found.attempt, whole))
+            else:  # a collector was killed while it wrote it
+                self._by_client.fill(known.id, whole)
+                self._runs[cell.key][found.attempt] = _Known(known.id, parent, LAYOUT)
+        self._adopt(moved, parent)
+        ids = self._all.write([whole for *_, whole in new])
+        for run_id, (key, attempt, _) in zip(ids, new, strict=True):
+            self._runs[key][attempt] = _Known(run_id, parent, LAYOUT)
+
+    def _entry(self, cell: Cell, found: Result, parent: str) -> Entry:
         tags = {
             CELL: cell.key,
             ATTEMPT: found.attempt,
@@ -194,61 +205,53 @@ class Store:
             FOLDER: self._folder,
             FOLDER_NAME: self._folder_name,
             PARENT: parent,
-            "task": body["task"],
-            "method": cell.label or "(needed by others)",
-            **facts.tags(found),
         }
-        if known is not None:
-            run_id = known.id
-        else:
-            made = self._client.create_run(
-                self._id, start_time=start, tags=tags, run_name=_run_name(cell)
-            )
-            run_id = str(made.info.run_id)
-        # The UI draws metrics over steps, and means of groups likewise: Group by method gives the figure.
-        labels = round(float(str(cell.task.values().get("labels_per_class", 0))))
-        metrics = [Metric(score["metric"], score["value"], end, labels) for score in body["scores"]]
-        metrics += [Metric(name, value, end, 0) for name, value in facts.usage(found).items()]
-        history = body["history"]
-        for name in ("loss", "learning_rate"):
-            points = zip(history[name], history["time"], history["step"], strict=True)
-            metrics += [
-                Metric(f"train/{name}", value, int(1000 * when), int(step))
-                for value, when, step in points
-            ]
-        self._client.log_inputs(run_id, _inputs(found))
-        for path in (
-            found.cell_folder / result.NAME,
-            *(found.folder / each for each in body["files"]),
-        ):
-            self._client.log_artifact(run_id, str(path))
-        self._client.set_terminated(run_id, status="FINISHED", end_time=end)
-        # What says that the run is whole goes with the last call.
-        self._log(run_id, metrics, facts.params(cell, found), {COMPLETE: LAYOUT})
-        written = {score["metric"]: score["value"] for score in found.scores}
-        self._runs[cell.key, found.attempt] = _Known(run_id, parent, LAYOUT, values=written)
+        return entry.of_cell(
+            cell, found, folder=self._folder, tags=tags, closing={COMPLETE: LAYOUT}
+        )
+
+    def _remove_others(self, some: Sequence[tuple[Cell, Result]]) -> None:
+        """Remove runs of other attempts at these cells, and those whose scores are not those of the results any more."""
+        whole = [
+            run.id
+            for cell, _ in some
+            for run in self._runs.get(cell.key, {}).values()
+            if run.layout == LAYOUT
+        ]
+        names = {score["metric"] for _, found in some for score in found.scores}
+        values = self._all.values(whole, names)
+        for cell, found in some:
+            runs = self._runs.get(cell.key, {})
+            for attempt, run in list(runs.items()):
+                is_good = run.layout == LAYOUT and all(
+                    values[run.id].get(score["metric"]) == score["value"] for score in found.scores
+                )
+                if attempt != found.attempt or (run.layout and not is_good):
+                    self._delete(run)
+                    del runs[attempt]
 
     def put_encoder(self, cell: Cell, found: Result) -> None:
         """Keep the encoder of a pretraining run that is in the store as an MLflow model; once, or the reason why it cannot be."""
-        known = self._runs[cell.key, found.attempt]
+        known = self._runs[cell.key][found.attempt]
         if known.encoder:
             return
         from harness import encoder_model  # torch: only here
 
         told = encoder_model.log(self._client, self._id, known.id, cell, found)
         self._client.set_tag(known.id, ENCODER, told)
-        self._runs[cell.key, found.attempt] = known._replace(encoder=told)
+        self._runs[cell.key][found.attempt] = known._replace(encoder=told)
 
     def _delete(self, known: _Known) -> None:
         if known.encoder.startswith("m-"):
             self._client.delete_logged_model(known.encoder)
         self._client.delete_run(known.id)
 
-    def _adopt(self, key: str, attempt: str, parent: str) -> None:
-        known = self._runs[key, attempt]
-        tags = [RunTag(PARENT, parent), RunTag(ROLE, "cell")]
-        self._client.log_batch(known.id, tags=tags)
-        self._runs[key, attempt] = known._replace(parent=parent)
+    def _adopt(self, runs: Sequence[tuple[str, str]], parent: str) -> None:
+        """Put runs, by cell and attempt, under another parent."""
+        ids = [self._runs[key][attempt].id for key, attempt in runs]
+        self._all.tag(ids, {PARENT: parent, ROLE: "cell"})
+        for key, attempt in runs:
+            self._runs[key][attempt] = self._runs[key][attempt]._replace(parent=parent)
 
     def close_parent(
         self,
@@ -276,10 +279,10 @@ class Store:
         if CONTENT in self._parent.data.tags or self._parent.data.metrics:
             parent = self._new_parent(title, instead_of=parent)
         now = int(1000 * datetime.now().astimezone().timestamp())
-        self._log(
+        self._by_client.log(
             parent,
             [
-                Metric(name, value, now, step)
+                Point(name, value, now, step)
                 for name, points in curves.items()
                 for step, value in points
             ],
@@ -322,11 +325,11 @@ class Store:
             )
             run_id = str(made.info.run_id)
             points = [
-                Metric(name, value, begun, step)
+                Point(name, value, begun, step)
                 for name, drawn in line.points.items()
                 for step, value in drawn
             ]
-            self._log(run_id, points, {"method": line.method, "dataset": line.dataset})
+            self._by_client.log(run_id, points, {"method": line.method, "dataset": line.dataset})
             self._client.set_terminated(run_id, status="FINISHED", end_time=begun - place)
             self._client.set_tag(run_id, CONTENT, content)
             there[content] = run_id
@@ -347,48 +350,10 @@ class Store:
         They stay as what they are, runs of other knobs, with another role: filters and groups do not mix them with the others.
         """
         wanted = set(keys)
-        for (key, attempt), known in list(self._runs.items()):
-            if key not in wanted:
-                if known.parent:
-                    self._client.delete_tag(known.id, PARENT)
-                    self._client.set_tag(known.id, ROLE, "former cell")
-                del self._runs[key, attempt]
-
-    def _log(
-        self,
-        run_id: str,
-        metrics: list[Metric],
-        params: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> None:
-        """Write all in as few calls as MLflow's limits allow, what fits in the last of them together with the tags."""
-        for start in range(BATCH, len(metrics), BATCH):
-            self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])
-        listed = [Param(name, value) for name, value in (params or {}).items()]
-        for start in range(PARAMS, len(listed), PARAMS):
-            self._client.log_batch(run_id, params=listed[start : start + PARAMS])
-        self._client.log_batch(
-            run_id,
-            metrics=metrics[:BATCH],
-            params=listed[:PARAMS],
-            tags=[RunTag(name, value) for name, value in (tags or {}).items()],
-        )
-
-
-def _inputs(found: Result) -> list[DatasetInput]:
-    return [
-        DatasetInput(
-            Dataset(
-                name=seen.name,
-                digest=seen.digest,
-                source_type="code",
-                source=json.dumps({"tags": seen.identity}, sort_keys=True),
-                profile=json.dumps(seen.part, sort_keys=True),
-            ),
-            tags=[InputTag("mlflow.data.context", seen.context)],
-        )
-        for seen in facts.datasets(found)
-    ]
+        others = [key for key in self._runs if key not in wanted]
+        former = [run.id for key in others for run in self._runs.pop(key).values() if run.parent]
+        self._all.untag(former, PARENT)
+        self._all.tag(former, {ROLE: "former cell"})
 
 
 def reachable(workdir: Workdir) -> str:
@@ -402,18 +367,3 @@ def reachable(workdir: Workdir) -> str:
     except Exception as error:  # noqa: BLE001 - whatever a store can answer, a person wants it in one line
         return f"{type(error).__name__}: {first_line(error)}"
     return ""
-
-
-def _run_name(cell: Cell) -> str:
-    """What tells the runs of a method apart comes first: the UI's table shows little more than the beginning."""
-    values = cell.task.values()
-    method = cell.label or f"{type(cell.task).__name__} {values.get('model', '')}".strip()
-    where = values.get("dataset", "")
-    if "resample" in values:
-        many = values["shots"] if values["shots"] == "all" else f"{values['shots']}/class"
-        return f"{many} #{values['resample']} · split {values['split']} · {method} · {where}"
-    return f"{method} · {where}" if where else method
-
-
-def _milliseconds(when: str) -> int:
-    return int(1000 * datetime.fromisoformat(when).timestamp())

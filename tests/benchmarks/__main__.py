@@ -26,8 +26,8 @@ from tasks.fewshot import FewShot
 from tasks.schedule import Schedule
 from tasks.subset import Subset
 from tasks.task import Shard
-from tests.benchmarks import decoding as decoders
 from tests.benchmarks import (
+    collecting,
     evaluation,
     lstm,
     many_runs,
@@ -37,6 +37,7 @@ from tests.benchmarks import (
     together,
     windows,
 )
+from tests.benchmarks import decoding as decoders
 from tests.benchmarks.generator import CANVAS, SIDE, obvious
 from tests.benchmarks.ratios import ROUNDS, Ratio, compare
 
@@ -53,6 +54,7 @@ GROUPS = (
     "ddp",
     "commands",
     "report",
+    "collecting",
 )
 
 
@@ -185,6 +187,9 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="*", choices=GROUPS, help="measure these groups, not all of them"
     )
+    parser.add_argument(
+        "--results", type=int, default=1000, metavar="N", help="of the group collecting"
+    )
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     store = torch.distributed.HashStore()
@@ -204,6 +209,7 @@ def main() -> None:
             "ddp": ranks.ratios,
             "commands": commands,
             "report": lambda: [report(folder / "many")],
+            "collecting": lambda: collecting.ratios(folder, chosen.results),
         }
         ratios = [each for group in chosen.only or groups for each in groups[group]()]
     torch.distributed.destroy_process_group()

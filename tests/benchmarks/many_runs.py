@@ -7,6 +7,7 @@ import io
 import json
 import random
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest import mock
 
@@ -32,11 +33,11 @@ def fill(folder: Path) -> int:
     kept: dict[str, str] = {}
     cells = experiment.all_cells()
     with mock.patch("os.fsync", return_value=None):  # nothing here has to outlast a power cut
-        for cell in cells:
+        for number, cell in enumerate(cells):
             predictions, accuracy = draws.choice(PREDICTED)
             kept[cell.key] = files.sha256(predictions)
             attempt = result.new_attempt(workdir, cell)
-            body = body_of(cell, draws, accuracy, kept)
+            body = body_of(cell, draws, accuracy, kept, number)
             result.seal(attempt, body, {"predictions.parquet": predictions})
             result.accept(attempt)
     workdir.remember("fig12", source="fig12", settings=SETTINGS)
@@ -68,6 +69,7 @@ def body_of(
     draws: random.Random,
     accuracy: float = 50.0,
     rests_on: Mapping[str, str] | None = None,
+    number: int = 0,
 ) -> dict[str, object]:
     """What a worker states of an accepted attempt, with the numbers drawn.
 
@@ -76,8 +78,9 @@ def body_of(
         draws: of all other numbers.
         accuracy: that of its predictions.
         rests_on: sha256 of the predictions of the cells that it needs, by their keys.
+        number: its place in the order in which cells ran, one a second.
     """
-    when = "2026-01-01T00:00:00+00:00"
+    began = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
     curve = [draws.random() for _ in range(25)]
     machine = {"host": "here", "platform": "Linux", "processor": "CPU", "cores": 2}
     return {
@@ -90,8 +93,8 @@ def body_of(
             need.key: {"predictions.parquet": (rests_on or {}).get(need.key, "")}
             for need in cell.needs
         },
-        "started": when,
-        "ended": when,
+        "started": began.isoformat(timespec="seconds"),
+        "ended": (began + timedelta(seconds=1)).isoformat(timespec="seconds"),
         "scores": [
             {
                 "metric": metric.name,
@@ -106,7 +109,7 @@ def body_of(
             "loss": curve,
             "learning_rate": curve,
             "step": list(range(25)),
-            "time": [1.8e9 + step for step in range(25)],
+            "time": [began.timestamp() + step / 25 for step in range(25)],
         },
         "usage": {
             "elapsed_s": 1.0,
