@@ -1,6 +1,7 @@
 """`make bench`: speed as ratios, each against its peer in the same run, medians of several rounds with their spread.
 
-Prints a Markdown table; `--json FILE` writes the figures too. Nothing here is a test: numbers depend on the machine.
+Prints a Markdown table; `--out FOLDER` keeps it as bench.md, and the figures as bench.json, after every group. Nothing here is a
+test: numbers depend on the machine.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness import loop
+from harness import loop, provenance
 from slurm.ddp import Ranks
 from tasks.data.digits import Digits
 from tasks.data.moving_mnist import Rules, draw, plan
@@ -180,10 +181,39 @@ def report(folder: Path) -> Ratio:
     )
 
 
+HEAD = """| what | against | ratio (median) | min - max | goal | seconds |
+| --- | --- | ---: | ---: | ---: | ---: |
+"""
+
+
+def row(each: Ratio) -> str:
+    """One line of the table."""
+    return (
+        f"| {each.what} | {each.peer} | {each.median:.2f} | {each.low:.2f} - {each.high:.2f} | {each.goal} "
+        f"| {each.seconds:.3g} |\n"
+    )
+
+
+def about() -> dict[str, object]:
+    """On what, with what and from which code the figures are."""
+    return {
+        "machine": provenance.machine()["processor"],
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": provenance.code()["commit"],
+        "altered": provenance.code()["dirty"],
+        "load_before": os.getloadavg(),
+        "rounds": ROUNDS,
+        "threads": "one, where nothing else is said",
+    }
+
+
 def main() -> None:
-    """Measure and print."""
+    """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--out", type=Path, help="folder that keeps bench.md and bench.json")
     parser.add_argument(
         "--only", nargs="*", choices=GROUPS, help="measure these groups, not all of them"
     )
@@ -191,9 +221,13 @@ def main() -> None:
         "--results", type=int, default=1000, metavar="N", help="of the group collecting"
     )
     chosen = parser.parse_args()
+    told = about()
     torch.set_num_threads(1)
     store = torch.distributed.HashStore()
     torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    text = "\n".join(f"- {name}: {value}" for name, value in told.items()) + "\n\n" + HEAD
+    sys.stdout.write(text)
+    found: dict[str, list[Ratio]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         groups: dict[str, Callable[[], list[Ratio]]] = {
@@ -211,21 +245,21 @@ def main() -> None:
             "report": lambda: [report(folder / "many")],
             "collecting": lambda: collecting.ratios(folder, chosen.results),
         }
-        ratios = [each for group in chosen.only or groups for each in groups[group]()]
+        for group in chosen.only or GROUPS:
+            found[group] = groups[group]()
+            rows = "".join(map(row, found[group]))
+            sys.stdout.write(rows)
+            sys.stdout.flush()
+            text += rows
+            if chosen.out:
+                chosen.out.mkdir(parents=True, exist_ok=True)
+                figures = {
+                    name: [asdict(each) for each in ratios] for name, ratios in found.items()
+                }
+                content = json.dumps({**told, "groups": figures}, indent=1)
+                (chosen.out / "bench.json").write_text(content + "\n", encoding="utf-8")
+                (chosen.out / "bench.md").write_text(text, encoding="utf-8")
     torch.distributed.destroy_process_group()
-    write = sys.stdout.write
-    write(
-        f"torch {torch.__version__}, Python {platform.python_version()}, one thread and {ROUNDS} rounds where nothing else is said\n\n"
-    )
-    write(
-        "| what | against | ratio (median) | min - max | goal | seconds |\n| --- | --- | ---: | ---: | ---: | ---: |\n"
-    )
-    for each in ratios:
-        write(
-            f"| {each.what} | {each.peer} | {each.median:.2f} | {each.low:.2f} - {each.high:.2f} | {each.goal} | {each.seconds:.3g} |\n"
-        )
-    if chosen.json:
-        chosen.json.write_text(json.dumps([asdict(each) for each in ratios], indent=1) + "\n")
 
 
 if __name__ == "__main__":
