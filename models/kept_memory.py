@@ -30,4 +30,4 @@ def keep() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     wanted = ((MMAP_MAX, 0), (TRIM_THRESHOLD, KEPT_AT_MOST), (TOP_PAD, TAKEN_AT_ONCE))
-    return all([mallopt(parameter, value) == 1 for parameter, value in wanted])
+    return all(mallopt(parameter, value) == 1 for parameter, value in wanted)

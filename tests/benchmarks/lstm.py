@@ -7,7 +7,6 @@ and so does making the results' memory. Peak memory is the process's high-water 
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -129,7 +128,6 @@ def peak_bytes(name: str, T: int, B: int, D: int, H: int) -> int:
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | {"MALLOC_TRIM_THRESHOLD_": "0"},
     )
     return int(done.stdout)
 
