@@ -7,8 +7,9 @@ passed over, aloud, for the one before it.
 import hashlib
 import io
 import logging
-from collections.abc import Iterable
-from contextlib import suppress
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,39 @@ import torch
 from harness import files
 
 LOG = logging.getLogger(__name__)
+MOST_OF_THE_TIME = 1 / 20
+"""That goes into checkpoints: at paper size one of ten models trained together is ten gigabytes."""
 KEEP = 2
 """Complete checkpoints kept per attempt: the newest, and one to fall back on."""
+
+
+class Pace:
+    """When the next checkpoint is due."""
+
+    def __init__(self, every_s: float) -> None:
+        """Begin to count.
+
+        Args:
+            every_s: seconds between checkpoints, at least; more where writing one takes more than a twentieth of that.
+        """
+        self._every_s = every_s
+        self._began = self._saved = time.monotonic()
+        self._took_s = 0.0
+
+    def due(self, *, last: bool) -> bool:
+        """Whether to save after this step; after the last one, whether training took long enough for that."""
+        now = time.monotonic()
+        if last:
+            return now - self._began > self._every_s
+        return now - self._saved > max(self._every_s, self._took_s / MOST_OF_THE_TIME)
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Around the writing."""
+        began = time.monotonic()
+        yield
+        self._saved = time.monotonic()
+        self._took_s = self._saved - began
 
 
 def save(folder: Path, *, cell: str, step: int, state: dict[str, Any]) -> Path:

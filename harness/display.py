@@ -210,7 +210,8 @@ class Display:
             )
             remains += left
             longest = max(longest, left)
-        return max(longest, remains / self._slots)
+        # Cells that are trained together run side by side in one slot.
+        return max(longest, remains / max(self._slots, len(self._running)))
 
     def _panel(self) -> Group:
         total = self._already + len(self._cells)

@@ -140,7 +140,7 @@ def train(
         history, since = state["history"], state["since"]
         total += _own_part(totals(state), ranks)
         LOG.info("resumed after step %d of %d", step, schedule.steps)
-    first, began, saved = step, time.monotonic(), time.monotonic()
+    first, began, pace = step, time.monotonic(), checkpoint.Pace(checkpoint_every_s)
     if step == schedule.steps:
         return Trained(history=history, resumed_from=first, seconds=0.0)
 
@@ -158,10 +158,10 @@ def train(
     ) as drawn:
         while step < schedule.steps:
             # Ranks agree on what follows this step while it is computed: whether any has to stop, whether the first saves.
-            now = time.monotonic()
-            ended_late = step + 1 == schedule.steps and now - began > checkpoint_every_s
-            save = now - saved > checkpoint_every_s or ended_late
-            wishes = ranks.begin_any((should_stop(), save and ranks.is_first))
+            last = step + 1 == schedule.steps
+            wishes = ranks.begin_any(
+                lambda last=last: (should_stop(), ranks.is_first and pace.due(last=last))  # type: ignore[misc]
+            )
             learning_rate = schedule.learning_rate_at(step)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
@@ -199,17 +199,16 @@ def train(
                 total.zero_()
                 parts, since = [0.0] * ranks.num_ranks, 0
                 on_step(step, schedule.steps)
-            if stop or (save and (step < schedule.steps or ended_late)):
-                if ranks.is_first:
-                    state = {
-                        "model": model.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "history": history,
-                        "totals": parts,
-                        "since": since,
-                    }
+            if (stop or save) and ranks.is_first:
+                state = {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "history": history,
+                    "totals": parts,
+                    "since": since,
+                }
+                with pace.saving():
                     checkpoint.save(folder, cell=cell, step=step, state=state)
-                saved = time.monotonic()
             if stop:
                 raise Interrupted(f"stopped after step {step} of {schedule.steps}")
     return Trained(history=history, resumed_from=first, seconds=time.monotonic() - began)

@@ -10,7 +10,7 @@ Letters: R replicas, P parameters.
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,22 +71,22 @@ class _Stack:
         total_R = torch.zeros(len(members), dtype=torch.float64, device=device)
         if states:
             optimizer.load_state_dict(joined([state["optimizer"] for state in states]))
-            total_R += torch.tensor([sum(loop.totals(state)) for state in states], device=device)
+            total_R += torch.tensor(
+                [sum(loop.totals(state)) for state in states], dtype=torch.float64, device=device
+            )
         return cls(members=members, model=model, optimizer=optimizer, total_R=total_R)
 
-    def states(self, since: int) -> list[dict[str, Any]]:
-        """Everything that each member needs to go on, as `loop.train` keeps it."""
+    def states(self, since: int) -> Iterator[dict[str, Any]]:
+        """Everything that each member needs to go on, as `loop.train` keeps it; one at a time, as all are a copy of the model."""
         optimizer, totals = self.optimizer.state_dict(), self.total_R.tolist()
-        return [
-            {
+        for replica, member in enumerate(self.members):
+            yield {
                 "model": weights_of(self.model, replica),
                 "optimizer": part(optimizer, replica),
                 "history": member.history,
                 "totals": [totals[replica]],
                 "since": since,
             }
-            for replica, member in enumerate(self.members)
-        ]
 
 
 def weights_of(model: nn.Module, replica: int) -> dict[str, Tensor]:
@@ -170,13 +170,14 @@ def train(
     schedule = task.schedule
     states = [member.start[1] for member in members if member.start is not None]
     members = [
-        replace(member, history=member.start[1]["history"]) if member.start else member
+        replace(member, start=None, history=member.start[1]["history"]) if member.start else member
         for member in members
     ]
     since = int(states[0]["since"]) if states else 0
     ended: dict[str, Trained | DivergedError] = {}
     stack = _Stack.of(list(members), states, device)
-    first, began, saved = step, time.monotonic(), time.monotonic()
+    del states  # as large as the models
+    first, began, pace = step, time.monotonic(), checkpoint.Pace(checkpoint_every_s)
     every = max(1, schedule.steps // LOGGED_POINTS)
     shard = Shard(device=str(device))
 
@@ -202,9 +203,7 @@ def train(
             since += 1
             stack.total_R += loss_R.detach()
 
-            now = time.monotonic()
-            ended_late = step == schedule.steps and now - began > checkpoint_every_s
-            stop, save = should_stop(), now - saved > checkpoint_every_s or ended_late
+            stop, save = should_stop(), pace.due(last=step == schedule.steps)
             point = step % every == 0 or step == schedule.steps
             if point or stop or save:
                 means = dict(zip(stack.members, (stack.total_R / since).tolist(), strict=True))
@@ -227,11 +226,11 @@ def train(
                 stack.total_R.zero_()
                 since = 0
                 on_step(step, schedule.steps)
-            if stop or (save and (step < schedule.steps or ended_late)):
-                for member, state in zip(stack.members, stack.states(since), strict=True):
-                    if member.key not in ended:
-                        checkpoint.save(member.folder, cell=member.key, step=step, state=state)
-                saved = time.monotonic()
+            if stop or save:
+                with pace.saving():
+                    for member, state in zip(stack.members, stack.states(since), strict=True):
+                        if member.key not in ended:
+                            checkpoint.save(member.folder, cell=member.key, step=step, state=state)
             if stop:
                 raise Interrupted(f"stopped after step {step} of {schedule.steps}")
     seconds = 0.0 if first == schedule.steps else time.monotonic() - began

@@ -98,8 +98,20 @@ class Worker:
                     on_event=on_event,
                 )
                 alone = [key for key in alone if key in left or key not in members]
+        failed: list[str] = []
+
+        def tell(event: Event) -> None:
+            if event.kind == "failed":
+                failed.append(event.job)
+            on_event(event)
+
         for key in alone:
-            carry_out_one(key, self.carry_out, on_event)
+            if failed and self._ranks.device.type == "cuda":
+                raise RuntimeError(
+                    f"cell {failed[-1][:16]} failed on a GPU, whose errors can outlast it: this process ends, and the cells "
+                    "that it still had in hand are given out again"
+                )
+            carry_out_one(key, self.carry_out, tell)
 
 
 def run_cell(

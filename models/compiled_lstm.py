@@ -36,6 +36,7 @@ FLAGS = (
 )
 NAMES = {torch.float32: "float", torch.float64: "double"}
 COMPILE_TIMEOUT_S = 120
+DIGEST = hashlib.sha256().digest_size
 GATES_OF_PRODUCTS = False  # the C code knows one dtype
 
 
@@ -204,14 +205,26 @@ class _Library:
         self.forward.restype = self.backward.restype = None
 
 
-@cache
 def _library(dtype: torch.dtype) -> _Library:
-    """Compile, if no earlier process did, and load.
+    """Compile, if no earlier process did, and load: once in this process, whether it succeeds or not.
 
     Raises:
         NoCompilerError: There is no compiler, or it or the loader failed.
     """
-    loaded = _load(dtype)
+    found = _once(dtype)
+    if isinstance(found, str):
+        raise NoCompilerError(found)
+    return found
+
+
+@cache
+def _once(dtype: torch.dtype) -> _Library | str:
+    """The library, or why there is none."""
+    try:
+        loaded = _load(dtype)
+    except NoCompilerError as error:
+        LOG.warning("the LSTM's steps are not compiled, which makes them slower: %s", error)
+        return str(error)
     kept_memory.keep()  # what is left once the steps are fast
     return loaded
 
@@ -226,19 +239,27 @@ def _load(dtype: torch.dtype) -> _Library:
         flags += ["-march=native", "-mprefer-vector-width=512"]
     else:
         flags += ["-mcpu=native"]
-    content = SOURCE.read_bytes()
-    identity = hashlib.sha256(
-        b"\0".join([content, repr((compiler, flags)).encode(), _processor()])
-    ).hexdigest()[:16]
-    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = kept / "video-lstm-harness" / f"lstm_step-{identity}.so"
+    told = repr((compiler, flags, platform.libc_ver())).encode()
+    identity = hashlib.sha256(b"\0".join([SOURCE.read_bytes(), told, _processor()])).hexdigest()[
+        :16
+    ]
     try:
-        if not path.exists():
+        kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        path = kept / "video-lstm-harness" / f"lstm_step-{identity}.so"
+        if not _is_whole(path):
             _compile([*compiler, *flags], path)
         return _Library(path, real)
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: no home
         said = getattr(error, "stderr", "") or error
         raise NoCompilerError(f"{shlex.join(compiler)}: {str(said).strip()[-300:]}") from error
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a library is there and ends with the digest of what is before it: one that was cut would kill the process."""
+    if not path.exists():
+        return False
+    content = path.read_bytes()
+    return hashlib.sha256(content[:-DIGEST]).digest() == content[-DIGEST:]
 
 
 def _compile(command: list[str], path: Path) -> None:
@@ -253,6 +274,11 @@ def _compile(command: list[str], path: Path) -> None:
             text=True,
             timeout=COMPILE_TIMEOUT_S,
         )
+        with made.open("r+b") as file:
+            digest = hashlib.sha256(file.read()).digest()
+            file.write(digest)  # a loader does not look beyond the sections
+            file.flush()
+            os.fsync(file.fileno())
         made.rename(path)
     LOG.info("compiled the LSTM's steps into %s", path)
 

@@ -52,17 +52,18 @@ class Ranks:
         distributed.all_reduce(numbers)  # the others add 0, which is exact
         return [float(each) for each in numbers.tolist()]
 
-    def begin_any(self, flags: Sequence[bool]) -> Callable[[], list[bool]]:
+    def begin_any(self, flags: Callable[[], Sequence[bool]]) -> Callable[[], list[bool]]:
         """Begin to ask all ranks which of some flags any of them raises; the message goes from host to host in the background.
 
-        Every rank begins and ends as often as the others, and in the same order among its other collectives.
+        Every rank begins and ends as often as the others, and in the same order among its other collectives. One rank alone
+        has nobody to ask, and looks at its flags when the answer is wanted.
 
         Returns:
             Waits for all ranks and gives the answer. It does not wait for a GPU.
         """
         if self.num_ranks == 1:
-            return lambda: list(flags)
-        raised = torch.tensor(flags, dtype=torch.uint8)
+            return lambda: list(flags())
+        raised = torch.tensor(flags(), dtype=torch.uint8)
         work = distributed.all_reduce(raised, distributed.ReduceOp.MAX, async_op=True)
 
         def end() -> list[bool]:

@@ -158,7 +158,7 @@ class Local:
         No more than an even share of them for every free slot, so that none idles. A job whose worker died is given
         alone: it may be what killed the others.
         """
-        if not job.together or job.ranks > 1 or tries[job.id]:
+        if self._together < 2 or not job.together or job.ranks > 1 or tries[job.id]:
             return [job]
         alike = [
             each

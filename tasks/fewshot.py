@@ -225,18 +225,29 @@ class FewShot:
     def predict(self, model: torch.nn.Module, chunk: int) -> Predictions:
         """Probabilities of every block of a chunk's videos."""
         from models.classifier import LSTMClassifier
+        from models.encoder import LSTMEncoder, WrappedEncoder
 
         if not isinstance(model, LSTMClassifier):
             raise TypeError(f"{type(model).__name__} is not the classifier that this task builds")
         videos = videoeval.chunk_of(self.subset.test_videos, chunk, self.chunk)
+        # A class derived from these may compute something else in its `forward`, which is then what was trained.
+        known = type(model) is LSTMClassifier and type(model.encoder) in (
+            LSTMEncoder,
+            WrappedEncoder,
+        )
+        run, per_frame = (
+            (model.from_products, model.encoder.frame_products)
+            if known
+            else (model, videoeval.as_they_are)
+        )
         return videoeval.predict_blocks(
             self.subset.dataset,
             videos,
-            lambda products_TBG: model.block_probabilities(model.from_products(products_TBG)),
+            lambda frames_TBD: model.block_probabilities(run(frames_TBD)),
             block=self.block,
             stride=self.stride,
             device=next(model.parameters()).device,
-            per_frame=model.encoder.frame_products,
+            per_frame=per_frame,
         )
 
     def score(self, predictions: Predictions) -> Iterator[Score]:

@@ -172,9 +172,9 @@ def test_a_task_asks_to_be_run_again_only_where_that_is_of_use(
     monkeypatch.setattr(array_task, "requeue_this_job", lambda: requeued.append("") or "")
     left = submission.left(sent_to, "11_0")
 
-    def interrupted(folder: Path, workdir: Workdir, keys: list[str], *words: object) -> list[str]:
+    def interrupted(folder: Path, workdir: Workdir, jobs: list[Job], *words: object) -> list[str]:
         if saved:
-            (attempt_of(work, keys[0], "11_0") / "checkpoint-000000007.pt").touch()
+            (attempt_of(work, jobs[0].id, "11_0") / "checkpoint-000000007.pt").touch()
         if mark:
             array_task.broken(left).parent.mkdir(exist_ok=True)
             array_task.broken(left).touch()

@@ -225,6 +225,19 @@ def test_an_interrupted_group_goes_on_together_to_the_last_bit_and_alone_to_roun
         assert_same(whole[index].model, again[index].model, rtol=0, atol=0)
 
 
+def test_what_was_summed_up_since_the_last_point_of_the_curve_is_taken_up(tmp_path: Path) -> None:
+    """A schedule of 250 steps has a point every two: a group that is cut between two goes on with half a sum."""
+    tasks = [task(index, replace(ADAMW, steps=250, batch_size=2)) for index in range(2)]
+    undisturbed = train(members(tmp_path / "whole", tasks), stop=None)
+    cut = members(tmp_path / "cut", tasks)
+    with pytest.raises(Interrupted, match="stopped after step 5 of 250"):
+        train(cut, stop=5)
+    resumed = train(members(tmp_path / "cut", tasks, resume=True))
+    for key in ("c0", "c1"):
+        assert resumed[key].history["step"][:4] == [2, 4, 6, 8]
+        assert resumed[key].history["loss"] == undisturbed[key].history["loss"]
+
+
 def test_cells_that_were_interrupted_alone_go_on_together(ranks: Ranks, tmp_path: Path) -> None:
     tasks = [task(index) for index in range(2)]
     for index, each in enumerate(tasks):

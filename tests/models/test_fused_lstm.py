@@ -362,6 +362,46 @@ def test_without_a_compiler_torchs_operations_are_taken(tmp_path, compiler):
     assert compiler in refused.stdout
 
 
+def test_a_compiler_that_failed_is_not_asked_again(tmp_path):
+    """Nor is the source read: a training step asks for the library several times."""
+    counted = tmp_path / "cc"
+    counted.write_text(f"#!/bin/sh\necho >> {tmp_path}/calls\nexit 1\n")
+    counted.chmod(0o755)
+    done = in_a_new_process(
+        "import torch; from models.lstm import PeepholeLSTM\n"
+        "layer = PeepholeLSTM(3, 2)\n"
+        "for _ in range(5): layer(torch.zeros(2, 1, 3))",
+        XDG_CACHE_HOME=str(tmp_path), CC=str(counted),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "calls").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize("left", [0, 1000, 8192])
+def test_a_library_that_was_cut_is_compiled_again(tmp_path, left):
+    in_a_new_process(CHOSEN, XDG_CACHE_HOME=str(tmp_path))
+    (library,) = (tmp_path / "video-lstm-harness").iterdir()
+    whole = library.stat().st_size
+    os.truncate(library, left)
+    run = (
+        f"{CHOSEN}; from models.lstm import PeepholeLSTM; PeepholeLSTM(3, 2)(torch.zeros(2, 1, 3))"
+    )
+    done = in_a_new_process(run, XDG_CACHE_HOME=str(tmp_path))
+    assert done.stdout.strip() == "compiled", done.stderr
+    assert library.stat().st_size == whole
+
+
+def test_no_home_folder_is_no_failure(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    with pytest.raises(compiled_lstm.NoCompilerError, match="home directory"):
+        compiled_lstm._load(torch.float32)
+
+
 def test_a_folder_that_cannot_be_written_is_no_failure(tmp_path):
     (tmp_path / "file").write_text("in the way")
     done = in_a_new_process(CHOSEN, XDG_CACHE_HOME=str(tmp_path / "file"))

@@ -361,18 +361,30 @@ def test_what_the_kernels_cannot_read_is_refused_in_words(name, spoil, words):
 
 
 def test_kernels_that_disagree_with_torch_are_not_chosen(monkeypatch):
-    cpu = torch.device("cpu")
-    assert triton_lstm.disagreement(cpu) == ""
+    cpu, tiny = torch.device("cpu"), (1, 3, 2, 5)  # the interpreter takes its time
+    assert triton_lstm.disagreement(cpu, tiny) == ""
 
     def without_peepholes(gates, weight, bias, peephole, *rest, **options):
         return in_place_lstm.forward(gates, weight, bias, 0 * peephole, *rest, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(triton_lstm, "forward", without_peepholes)
-        assert "give other numbers" in triton_lstm.disagreement(cpu)
+        assert "give other numbers" in triton_lstm.disagreement(cpu, tiny)
+
+    def low_is_wrong(gates, weight, bias, peephole, h, c, **options):
+        triton_lstm_forward(gates, weight, bias, peephole, h, c, **options)
+        if gates.dtype == torch.bfloat16:
+            h[:, 2:] *= 1.3
+
+    triton_lstm_forward = triton_lstm.forward
+    with monkeypatch.context() as patched:
+        patched.setattr(triton_lstm, "forward", low_is_wrong)
+        assert "torch.bfloat16" in triton_lstm.disagreement(cpu, tiny)
 
     def broken(*_arguments, **_options):
         raise RuntimeError("no code for sm_999")
 
     monkeypatch.setattr(triton_lstm, "backward", broken)
-    assert "kernels fail on it: RuntimeError: no code for sm_999" in triton_lstm.disagreement(cpu)
+    assert "kernels fail on it: RuntimeError: no code for sm_999" in triton_lstm.disagreement(
+        cpu, tiny
+    )
