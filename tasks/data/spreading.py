@@ -36,13 +36,10 @@ def spreading(read_TD: Features, out_TBD: Features) -> Callable[[int, int], None
     at_once, width = read_TD.shape
     if torch.get_num_threads() > 1:
         at_once, width = max(1, ALONE // width), min(ALONE, width)
+    columns = [slice(first, first + width) for first in range(0, read_TD.shape[1], width)]
     parts = [
-        (read, out.unbind(1))
-        for read, out in zip(
-            torch.from_numpy(read_TD).split(width, 1),
-            torch.from_numpy(out_TBD).split(width, 2),
-            strict=True,
-        )
+        (torch.from_numpy(read_TD[:, each]), torch.from_numpy(out_TBD[:, :, each]).unbind(1))
+        for each in columns
     ]
 
     def widen(index: int, there: int) -> None:
