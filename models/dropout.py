@@ -21,7 +21,8 @@ class Dropout:
     output is the input. The mask is drawn for the *global* batch and this rank takes its own rows:
     with equal generators on all ranks, sequence 17 meets the same mask on one GPU as on sixteen.
     For the same reason draws are float32 whatever the model's dtype. They are made on the generator's
-    device: a CPU generator gives the same masks on every machine.
+    device: a CPU generator gives the same masks on every machine. The few-shot classifier draws on the
+    device where it trains (`tasks.fewshot`), so its masks on a GPU are not those of a CPU.
 
     Not an nn.Module: there is nothing to learn or to switch off. No dropout means passing None.
     """

@@ -142,8 +142,10 @@ def kept_on(store: FeatureStore, device: str) -> Kept | None:
     found = _kept.get(device)
     if found is not None and found[0] is store:
         return found[1]
-    if _kept.pop(device, None):
-        torch.cuda.synchronize(device)
+    if found is not None:
+        torch.cuda.synchronize(device)  # until nothing on the device reads the old store
+        found = None  # this name would keep it alive: it has to be gone when room for the next one is measured
+        _kept.pop(device, None)
         torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info(device)
     kept = Kept(store, device) if fits(store, free) else None

@@ -33,17 +33,22 @@ def spreading(read_TD: Features, out_TBD: Features) -> Callable[[int, int], None
     # which torch had started threads may not start any: torch starts none for so few numbers as here are at once.
     import torch
 
-    read, windows = torch.from_numpy(read_TD), torch.from_numpy(out_TBD).unbind(1)
-    at_once = len(read)
+    at_once, width = read_TD.shape
     if torch.get_num_threads() > 1:
-        at_once = max(1, ALONE // read_TD.shape[1])
+        at_once, width = max(1, ALONE // width), min(ALONE, width)
+    columns = [slice(first, first + width) for first in range(0, read_TD.shape[1], width)]
+    parts = [
+        (torch.from_numpy(read_TD[:, each]), torch.from_numpy(out_TBD[:, :, each]).unbind(1))
+        for each in columns
+    ]
 
     def widen(index: int, there: int) -> None:
-        if there == at_once:
-            windows[index].copy_(read)
-            return
-        for first in range(0, there, at_once):
-            rows = slice(first, min(first + at_once, there))
-            windows[index][rows].copy_(read[rows])
+        for read, windows in parts:
+            if there == len(read) <= at_once:  # all of a window: no views have to be made
+                windows[index].copy_(read)
+                continue
+            for first in range(0, there, at_once):
+                rows = slice(first, min(first + at_once, there))
+                windows[index][rows].copy_(read[rows])
 
     return widen

@@ -25,6 +25,8 @@ from tests.benchmarks.ratios import Ratio
 
 ROUNDS = 3
 SCORES = 20
+GOAL_S = 0.006
+"""What a result may take when it is collected for the first time."""
 BY_CLIENT = 100
 """Results that the peer writes: each takes it as long as the first."""
 
@@ -52,8 +54,8 @@ def ratios(folder: Path, count: int) -> list[Ratio]:
     peer = f"MLflow's client: a run with {SCORES} metrics, nothing else (create_run, log_batch, set_terminated)"
     return [
         Ratio.of(
-            f"{count:,} results read and collected, one of them ({ROUNDS} rounds)",
-            seconds["first"], peer, seconds["client"], "0.006 s a result",
+            f"{count:,} results read and collected, one of them: should take {GOAL_S} seconds at most ({ROUNDS} rounds)",
+            seconds["first"], peer, seconds["client"],
         ),
         Ratio.of(
             f"{count:,} results read and collected again, one of them ({ROUNDS} rounds)",

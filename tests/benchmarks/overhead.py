@@ -21,14 +21,15 @@ import torch
 from torch import nn
 
 from configs.fig12 import fig12
-from harness import loop
+from harness import loop, plan
 from harness.announcer import Announcer
 from harness.display import Display
+from harness.launch import jobs_of
 from harness.order import Order
 from harness.work import Worker
 from harness.workdir import Workdir
 from slurm.ddp import Ranks
-from slurm.job import Event, Job
+from slurm.job import Event
 from slurm.local import Local
 from tasks.cell import Cell
 from tasks.schedule import Schedule
@@ -172,10 +173,11 @@ sys.exit(serve(take_stdout(), StopFlag(), lambda job, on_event: None))
 def driver(folder: Path, num_jobs: int = DRIVEN) -> Ratio:
     """10,000 jobs that are nothing through launcher, display and announcer, against as many lines through a pipe.
 
+    They are the jobs that `harness run` makes of cells: with what each needs, what it costs and which may be trained together.
     The memory that the driver gained from the hundredth job to the last stands in the ratio's name.
     """
     cells = fig12(shots=(1, 2, 4, 8, 16, "all"), resamples=556).all_cells()[:num_jobs]
-    jobs = [Job(id=cell.key, cost=1.0) for cell in cells]
+    jobs = jobs_of(cells, ranks=1)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     script = folder / "echo.py"
     script.write_text(ECHO)
@@ -201,7 +203,8 @@ def driver(folder: Path, num_jobs: int = DRIVEN) -> Ratio:
                 sys.executable,
                 str(script),
             ]
-            Local(command, slots=1, logs=folder / "logs").run(jobs, on_event)
+            together = plan.most_together(None, gpus=False)
+            Local(command, slots=1, logs=folder / "logs", together=together).run(jobs, on_event)
             announcer.close()
         gained.append(_resident_mib() - at_100)
         return time.perf_counter() - began

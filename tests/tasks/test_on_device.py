@@ -1,7 +1,9 @@
 """Windows gathered on a device are, bit by bit, those that are read from the files, whatever is kept and whatever is not."""
 
 import re
+import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -155,6 +157,60 @@ def test_a_set_gives_the_same_windows_one_by_one_many_at_once_and_on_a_device(
     monkeypatch.setattr(on_device, "kept_on", lambda store, device: kept)
     assert torch.equal(data.windows_on("cuda", windows, 6), together_TBD)
     assert torch.equal(data.unlabelled_on("cuda", 3, range(20), 5), drawn_TBD)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_video_with_fewer_percepts_than_frames_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
+    set_with(tmp_path, "moves", "rgb")
+    data = video_percepts("moves")
+    kept = on_device.Kept(data._store, "cpu")
+    monkeypatch.setattr(on_device, "kept_on", lambda store, device: kept)
+    whole = data.test(1)[0]
+    longer = replace(whole, num_frames=whole.num_frames + 1)
+    said = f"video {whole.id} has {whole.num_frames + 1} frames and {whole.num_frames} percepts in {data.place}"
+    with pytest.raises(IndexError, match=re.escape(said)):
+        data.windows_on(device, [(whole, 0), (longer, 0)], 2)
+
+
+def test_each_store_gives_its_own_bits_and_the_last_one_is_gone_before_the_next_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[on_device.Kept]] = []
+    whose: list[FeatureStore] = []
+    told: list[tuple[str, int]] = []  # what the GPU was asked, and how many stores were kept then
+
+    class OnCPU(on_device.Kept):  # the CPU in the place of a GPU
+        def __init__(self, store: FeatureStore, device: str) -> None:
+            super().__init__(store, "cpu")
+            whose.append(store)
+            made.append(weakref.ref(self))
+
+    def alive(what: str) -> None:
+        told.append((what, sum(each() is not None for each in made)))
+
+    def free(device: str) -> tuple[int, int]:
+        alive("free")
+        return 10**9, 10**9
+
+    monkeypatch.setattr(on_device, "Kept", OnCPU)
+    monkeypatch.setattr(on_device, "_kept", {})
+    monkeypatch.setattr(torch.cuda, "mem_get_info", free)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: alive("wait"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: alive("empty"))
+    plan = StorePlan.cut({}, CLIPS, 6)
+    both = [features_of(plan, seed) for seed in (1, 2)]
+    for number, arrays in enumerate(both):
+        write_all(tmp_path / str(number), plan, arrays)
+    with FeatureStore.open(tmp_path / "0") as first, FeatureStore.open(tmp_path / "1") as second:
+        for store, arrays in ((first, both[0]), (second, both[1]), (second, both[1]), (first, both[0])):  # fmt: skip
+            found = on_device.float32_windows(store, "cuda", WINDOWS, 5, DIVISOR)
+            np.testing.assert_array_equal(bits(found), expected(arrays, 5, None))
+        assert whose == [first, second, first]
+    # What the device may still read is let go after it has finished, and before memory is given back and measured.
+    assert told == [("free", 0), *[("wait", 1), ("empty", 0), ("free", 0)] * 2]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
