@@ -11,6 +11,7 @@ import pytest
 
 from harness import array_task, result, submission
 from harness.workdir import Workdir
+from slurm.job import Job
 from tests.harness.faked import content, invoke, name_of_jobs, run, write_command
 from tests.harness.running import NUM_CELLS, Harness, tiny
 from tests.harness.running import environment as environ

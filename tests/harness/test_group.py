@@ -1,6 +1,7 @@
 """A worker that is given several cells: trained together, and each accepted, failed or taken up again by itself."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from harness import result
+from harness import group, result, work
+from harness.loop import DivergedError
 from harness.order import Order
 from harness.work import Worker
 from harness.workdir import Workdir
@@ -278,3 +280,44 @@ def test_a_stop_between_evaluations_keeps_what_was_accepted(bench: Bench) -> Non
     assert bench.ends() == ["done"] * 3
     assert bench.attempts() == [1, 2, 2]
     assert bench.body(bench.cells[0])["attempt"] == kept["attempt"]
+
+
+def test_the_times_of_cells_add_up_to_that_of_the_process(bench: Bench) -> None:
+    began, cpu = time.monotonic(), time.process_time()
+    bench.together()
+    elapsed_s, cpu_s = time.monotonic() - began, time.process_time() - cpu
+    bodies = [bench.body(cell) for cell in bench.cells]
+    assert 0.5 * elapsed_s < sum(body["usage"]["elapsed_s"] for body in bodies) <= 1.01 * elapsed_s
+    assert 0.5 * cpu_s < sum(body["usage"]["cpu_s"] for body in bodies) <= 1.01 * cpu_s + 0.02
+
+
+def test_which_errors_a_gpu_may_not_get_over() -> None:
+    gpu, cpu = (Ranks(rank=0, num_ranks=1, device=torch.device(name)) for name in ("cuda", "cpu"))
+    assert group._outlasts(RuntimeError("CUDA error: an illegal memory access"), gpu)
+    assert not group._outlasts(torch.OutOfMemoryError("CUDA out of memory"), gpu)
+    assert not group._outlasts(DivergedError("the loss is nan"), gpu)
+    assert not group._outlasts(RuntimeError("any"), cpu)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_after_a_failure_on_a_gpu_the_cells_in_hand_go_to_another_process(
+    device: str, tmp_path: Path, ranks: Ranks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a process cannot get over must not fail cells that would succeed elsewhere: these are told nothing of."""
+    bench = Bench(tmp_path / "work", ranks, [fewshot(index) for index in range(3)])
+    bench.ranks = Ranks(rank=0, num_ranks=1, device=torch.device(device))
+
+    def broken(self: Worker, key: str, on_event: object) -> None:
+        raise RuntimeError("CUDA error")
+
+    monkeypatch.setattr(Worker, "carry_out", broken)
+    monkeypatch.setattr(
+        work.group, "form", lambda *_words, **_more: []
+    )  # no group: all are done alone
+    if device == "cuda":
+        with pytest.raises(RuntimeError, match="given out again"):
+            bench.together()
+        assert bench.ends() == ["failed", "", ""]
+    else:
+        bench.together()
+        assert bench.ends() == ["failed"] * 3

@@ -247,6 +247,52 @@ def test_a_stop_at_the_last_step_keeps_the_training(ranks: Ranks, tmp_path: Path
     assert trained.history["step"][-1] == 7
 
 
+def test_one_rank_is_asked_to_stop_after_each_step_and_leaves_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal that comes during a step must not cost another one: a launcher waits some seconds only."""
+    alone = Ranks(rank=0, num_ranks=1, device=torch.device("cpu"))
+    steps: list[int] = []
+
+    batch = Pretrain.batch
+
+    def noted(self: Pretrain, seed: int, step: int, shard: Any) -> Any:
+        steps.append(step)
+        return batch(self, seed, step, shard)
+
+    monkeypatch.setattr(Pretrain, "batch", noted)
+    with pytest.raises(Interrupted, match="stopped after step 3 "):
+        loop.train(
+            PRETRAIN, PRETRAIN.build(0, ()), cell="c", seed=0, ranks=alone, folder=tmp_path, earlier=[],
+            should_stop=lambda: len(steps) == 3, on_step=lambda step, of: None,
+        )  # fmt: skip
+    assert steps == [0, 1, 2]
+
+
+def test_checkpoints_take_a_twentieth_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock:
+        now = 0.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(checkpoint, "time", clock)
+    pace = checkpoint.Pace(30.0)
+    clock.now = 29.0
+    assert not pace.due(last=False)
+    assert not pace.due(last=True)
+    clock.now = 31.0
+    assert pace.due(last=False)
+    assert pace.due(last=True)
+    with pace.saving():
+        clock.now = 41.0  # ten seconds: the next one is due after 200
+    clock.now = 41.0 + 199
+    assert not pace.due(last=False)
+    clock.now = 41.0 + 201
+    assert pace.due(last=False)
+
+
 def test_evaluation_sees_every_chunk_once_in_order(ranks: Ranks) -> None:
     predictions = loop.evaluate(PRETRAIN, PRETRAIN.build(0, ()), ranks, lambda: False)
     np.testing.assert_array_equal(predictions["sequence"], np.arange(10))

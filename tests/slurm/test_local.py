@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,18 @@ def test_nothing_is_given_together_unless_asked_for(pool: Pool) -> None:
     pool.run(*alike("a", "b"))
     assert pool.groups() == []
     assert sorted(line[0] for line in pool.ran()) == ["a", "b"]
+
+
+def test_nobody_looks_for_others_where_jobs_are_given_one_by_one(tmp_path: Path) -> None:
+    """With 10,000 waiting that look would take a worker's time at every job."""
+    waiting = alike(*(f"c{index}" for index in range(40)))
+
+    class Unread(list[Job]):
+        def __iter__(self) -> Any:
+            raise AssertionError("all waiting jobs were looked at")
+
+    local = Local(["false"], slots=1, logs=tmp_path)
+    assert local._with_others(waiting[0], Unread(waiting), set(), Counter(), 1) == waiting[:1]
 
 
 def test_every_free_slot_gets_its_share_of_the_jobs_of_one_kind(

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.classifier import LSTMClassifier
+from models.dropout import Dropout
 from models.encoder import LSTMEncoder
 from tasks import videoeval
 from tasks.data.dataset import Video
@@ -113,3 +114,20 @@ def test_of_an_encoder_that_says_nothing_of_frames_alone_the_frames_are_shared()
     with torch.no_grad():
         whole = classifier(frames_ND[:, None])
         assert torch.equal(classifier.from_products(frames_ND[:, None]), whole)
+
+
+class Doubled(LSTMEncoder):
+    """A class derived from the paper's, that computes something else."""
+
+    def forward(self, frames_TBD: torch.Tensor, dropout: Dropout | None = None) -> torch.Tensor:
+        return 2 * super().forward(frames_TBD, dropout)
+
+
+def test_a_derived_encoder_is_evaluated_by_its_own_forward() -> None:
+    torch.manual_seed(0)
+    dataset = TASK.subset.dataset
+    model = LSTMClassifier(Doubled(dataset.frame_size, 12, 2), len(dataset.classes)).eval()
+    videos = list(videoeval.chunk_of(TASK.subset.test_videos, 0, TASK.chunk))
+    with torch.no_grad():
+        ours = videoeval.probabilities(TASK.predict(model, 0))
+        np.testing.assert_allclose(ours, by_whole_blocks(TASK, model, videos), atol=1e-6)
