@@ -50,7 +50,7 @@ class RunsByClient:
         return Found(run_id, {name: tags[name] for name in wanted if name in tags})
 
     def values(self, runs: Sequence[str], names: Collection[str]) -> dict[str, dict[str, float]]:
-        """Newest values of metrics, by run; of runs that `having` found, as they were then."""
+        """Newest values of metrics, by run; of runs that `having` found or `fill` wrote, as they were then."""
         return {
             run: {name: value for name, value in self._values.get(run, {}).items() if name in names}
             for run in runs
@@ -77,6 +77,8 @@ class RunsByClient:
             self._client.log_artifact(run, str(path))
         self._client.set_terminated(run, status="FINISHED", end_time=entry.end_ms)
         self.log(run, entry.points, entry.params, entry.closing)
+        in_order = sorted(entry.points, key=lambda each: (each.step, each.time_ms, each.value))
+        self._values[run] = {each.name: each.value for each in in_order}
 
     def log(
         self,

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from harness import entry, runs_in_database
+from harness import entry, own_artifacts, runs_in_database
 from harness.entry import Entry, Found, Point
 from harness.result import Result
 from harness.runs_by_client import RunsByClient
@@ -107,6 +107,9 @@ class Store:
             )
         elif found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
+        if artifacts and place == own(workdir):
+            own_artifacts.bring_along(place, found, artifacts.as_uri())
+            found = self._client.get_experiment(found.experiment_id)
         self._id = str(found.experiment_id)
         self._by_client = RunsByClient(self._client, self._id)
         self._all: Runs = runs_in_database.of_store(place, found) or self._by_client

@@ -25,6 +25,9 @@ from typing import NamedTuple
 from harness.files import write, write_json
 from tasks.cell import SHORT, Cell
 
+INODE = "inode "
+"""Before the number, in the file that has a folder's identity."""
+
 
 class Remembered(NamedTuple):
     """How an experiment was last run here."""
@@ -92,19 +95,29 @@ class Workdir:
     def identities(self) -> tuple[str, ...]:
         """What tells this folder's runs from another folder's in a tracking store; then that of what it is a copy of.
 
-        The first is its own: made once, kept where the folder is moved or seen under another path. A copy, told by the
-        other one's being there still, gets one of its own; of a copy on another machine this cannot be told.
+        The first is its own: made once, and kept in `.id` with the folder's path and inode number. It is kept where the path
+        is the same, and where the inode is: `mv` within a file system, a link, another mount. Under another path a folder
+        with another inode, or whose former path has a folder of the same identity, is a copy and gets one of its own.
+
+        What came from another file system or out of a backup to another path is a copy to this rule, though it may have been
+        moved: it then writes runs beside those of before, and nobody's are touched. A copy at the very same path on another
+        machine cannot be told from a folder that was restored, and is taken for that. An `.id` of one line, or of a version
+        of this file that noted no inode, goes by the paths alone. Devices are not compared: their numbers differ from one
+        machine of a cluster to the next.
         """
-        path, here = self.root / ".id", str(self.root.resolve())
-        known, place, *copied_from = (
+        path, here, inode = self.root / ".id", str(self.root.resolve()), self.root.stat().st_ino
+        known, place, *rest = (
             [*path.read_text(encoding="utf-8").splitlines(), ""] if path.exists() else ["", ""]
         )
-        copied_from = [each for each in copied_from if each]
-        if known and place and place != here and self._is_copy_of(Path(place), known):
+        noted = [each.removeprefix(INODE) for each in rest if each.startswith(INODE)]
+        copied_from = [each for each in rest if each and not each.startswith(INODE)]
+        is_same_inode = noted in ([], [str(inode)])
+        is_elsewhere = bool(known and place) and place != here
+        if is_elsewhere and (not is_same_inode or self._is_copy_of(Path(place), known)):
             known, copied_from = "", [known, *copied_from]
         known = known or uuid.uuid4().hex
-        if place != here:
-            write(path, "\n".join([known, here, *copied_from, ""]).encode())
+        if place != here or noted != [str(inode)]:
+            write(path, "\n".join([known, here, f"{INODE}{inode}", *copied_from, ""]).encode())
         return (known, *copied_from)
 
     def _is_copy_of(self, other: Path, identity: str) -> bool:

@@ -357,6 +357,68 @@ def test_all_runs_move_under_a_new_parent_and_out_of_it_with_their_other_tags_un
     assert {tags["role"] for tags in told()} == {"cell"}
 
 
+def active(place: Path, name: str) -> dict[str, str]:
+    """What the runs of an experiment that are not deleted are runs of, by id."""
+    with closing(sqlite3.connect(place / "mlflow.db")) as database:
+        return dict(
+            database.execute(
+                "select r.run_uuid, t.value from runs r join tags t using (run_uuid) "
+                "join experiments e using (experiment_id) where e.name = ? and t.key = ? "
+                "and r.lifecycle_stage = 'active'",
+                (name, CELL),
+            )
+        )
+
+
+@pytest.mark.parametrize("schemas", [runs_in_database.SCHEMAS, ()])
+def test_two_experiments_of_a_store_have_runs_of_their_own(
+    collectable: tuple[Workdir, Results], places: Iterator[Path], schemas: tuple[str, ...]
+) -> None:
+    workdir, results = collectable
+    place = next(places)
+    with mock.patch.object(runs_in_database, "SCHEMAS", schemas):
+        collected(workdir, results[:4], place)
+        first = active(place, "fig12")
+        other = Store(workdir, "other", f"sqlite:///{place}/mlflow.db")
+        other.put(results[2:6], other.open_parent("Some of the same cells"))
+        other.forget_all_but([])
+        of_other = active(place, "other")
+        store = opened(workdir, place)
+        store.put(results[:4], store.open_parent("All results"))
+    assert sorted(first.values()) == sorted(cell.key for cell, _ in results[:4])
+    assert sorted(of_other.values()) == sorted(cell.key for cell, _ in results[2:6])
+    assert not first.keys() & of_other.keys()
+    assert active(place, "fig12") == first
+    assert active(place, "other") == of_other
+    with closing(sqlite3.connect(place / "mlflow.db")) as database:
+        roles = database.execute(
+            "select e.name, t.value, count(*) from tags t join runs using (run_uuid) "
+            "join experiments e using (experiment_id) where t.key = 'role' group by 1, 2"
+        ).fetchall()
+    assert sorted(roles) == [
+        ("fig12", "cell", 4),
+        ("fig12", "parent", 1),
+        ("other", "former cell", 4),
+        ("other", "parent", 1),
+    ]
+
+
+@pytest.mark.parametrize("schemas", [runs_in_database.SCHEMAS, ()])
+def test_the_same_results_put_twice_are_written_once(
+    collectable: tuple[Workdir, Results], places: Iterator[Path], schemas: tuple[str, ...]
+) -> None:
+    workdir, results = collectable
+    place = next(places)
+    with mock.patch.object(runs_in_database, "SCHEMAS", schemas):
+        store = opened(workdir, place)
+        parent = store.open_parent("All results")
+        store.put(results[:4], parent)
+        first = content(place)
+        store.put(results[:4], parent)
+    assert content(place) == first
+    assert len(first["runs"]) == 5  # deleted ones count too
+
+
 def test_four_times_as_many_results_take_no_more_statements(
     collectable: tuple[Workdir, Results], places: Iterator[Path]
 ) -> None:
