@@ -1,9 +1,9 @@
 """One shard of a store of features: a safetensors file that is written as a stream and read at any offset.
 
 Layout, after https://huggingface.co/docs/safetensors: 8 bytes, the header's length as little-endian uint64; the header, JSON
-padded with spaces to a multiple of 8; the tensors without gaps. Here one tensor a video, (T, D), in the plan's order. The
-header's __metadata__ says where the features come from, and ends with `crc32`: eight hexadecimal digits a video, in
-the same order, over the bytes of its tensor. All of the header but these digits is known from the plan.
+padded with spaces so that the tensors begin at a page of memory; the tensors without gaps. Here one tensor a video, (T, D),
+in the plan's order. The header's __metadata__ says where the features come from, and ends with `crc32`: eight hexadecimal
+digits a video, in the same order, over the bytes of its tensor. All of the header but these digits is known from the plan.
 
 Shapes: T frames of a video, D numbers of a frame's feature.
 """
@@ -31,6 +31,8 @@ from tasks.data.feature_plan import (
     beside,
 )
 
+PAGE = 4096
+"""Bytes. The first tensor of a shard begins at a multiple."""
 CRC_DIGITS = 8
 SAFETENSORS_DTYPE = {"float16": "F16", "float32": "F32", "uint8": "U8"}
 CHUNK_BYTES = 2**23
@@ -137,17 +139,28 @@ def layout_of(folder: Path, plan: StorePlan, number: int) -> ShardLayout:
     opening = '{"__metadata__":' + json.dumps(metadata)[: -len('"}')]
     closing = '"}' + tensors + "}"
     length = len(opening) + CRC_DIGITS * len(clips) + len(closing)
-    padding = -length % 8
-    first = 8 + length + padding
-    return ShardLayout(
-        path=shard_path(folder, number),
-        number=number,
-        clips=clips,
-        before_crcs=(length + padding).to_bytes(8, "little") + opening.encode(),
-        after_crcs=closing.encode() + b" " * padding,
-        starts=(first, *(first + end for end in ends)),
-        again=_again(plan, number),
-    )
+
+    def padded(begin_at: int) -> ShardLayout:
+        padding = -(8 + length) % begin_at
+        first = 8 + length + padding
+        return ShardLayout(
+            path=shard_path(folder, number),
+            number=number,
+            clips=clips,
+            before_crcs=(length + padding).to_bytes(8, "little") + opening.encode(),
+            after_crcs=closing.encode() + b" " * padding,
+            starts=(first, *(first + end for end in ends)),
+            again=_again(plan, number),
+        )
+
+    # Rows that lie as memory's pages do are copied in fewer pieces: a tenth to a quarter less time for a window. Shards of
+    # before begin anywhere; they hold the same numbers, and are told by their size.
+    layout, of_before = padded(PAGE), padded(8)
+    try:
+        there = layout.path.stat().st_size
+    except OSError:
+        return layout
+    return of_before if there == of_before.size else layout
 
 
 def _again(plan: StorePlan, number: int) -> str:

@@ -79,6 +79,27 @@ def test_the_same_features_give_the_same_bytes_and_their_hash(
     assert "lacks 1 of 2 shards, the first is shard-00000" in str(error.value)
 
 
+def test_tensors_begin_at_a_page_and_shards_of_before_are_read_beside_them(
+    tmp_path: Path, plan: StorePlan, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(feature_shards, "PAGE", 8)  # how shards were padded once
+        write_shard(tmp_path, plan, 0, ((video, arrays[video]) for video, _ in plan.shards[0]))
+    assert feature_shards.shards_missing(tmp_path, plan) == list(range(1, len(plan.shards)))
+    for number, shard in list(enumerate(plan.shards))[1:]:
+        write_shard(tmp_path, plan, number, ((video, arrays[video]) for video, _ in shard))
+    begins = [
+        8 + int.from_bytes(feature_shards.shard_path(tmp_path, number).read_bytes()[:8], "little")
+        for number in range(len(plan.shards))
+    ]
+    assert begins[0] % 4096
+    assert [begin % 4096 for begin in begins[1:]] == [0] * (len(plan.shards) - 1)
+    with FeatureStore.open(tmp_path) as mixed:
+        mixed.verify()
+        for video, features_TD in arrays.items():
+            assert np.array_equal(mixed.frames(video), features_TD.astype(np.float16))
+
+
 def test_no_more_than_two_videos_are_held_while_writing(tmp_path: Path) -> None:
     plan = StorePlan.cut({}, [(f"v{index}", 5) for index in range(20)], 4)
     held: list[weakref.ref[object]] = []
