@@ -107,18 +107,18 @@ def test_cells_that_train_together_run_side_by_side(monkeypatch: pytest.MonkeyPa
     clock = Clock()
     monkeypatch.setattr(shown, "time", clock)
     cells = tuple(cell for cell in fig12().cells if type(cell.task).__name__ == "FewShot")[:20]
-    display = Display("fig12", cells, 0, 1)
-    for first in (0, 10):
-        for cell in cells[first : first + 10]:
-            display.on_event(Event(kind="started", job=cell.key))
-        clock.now += 100.0
-        for cell in cells[first : first + 10]:
-            display.on_event(Event(kind="step", job=cell.key, step=5, steps=10))
-        if first:
-            break
-        clock.now += 100.0
-        for cell in cells[:10]:
-            display.on_event(Event(kind="done", job=cell.key))
-    left = display._time_left()
-    assert left is not None
-    assert left == pytest.approx(100.0, rel=0.05)
+    with Display("fig12", cells, 0, 1) as display:
+        for first in (0, 10):
+            for cell in cells[first : first + 10]:
+                display.on_event(Event(kind="started", job=cell.key))
+            clock.now += 100.0
+            for cell in cells[first : first + 10]:
+                display.on_event(Event(kind="step", job=cell.key, step=5, steps=10))
+            if first:
+                break
+            clock.now += 100.0
+            for cell in cells[:10]:
+                display.on_event(Event(kind="done", job=cell.key))
+        left = display._time_left()
+        assert left is not None
+        assert left == pytest.approx(100.0, rel=0.05)
