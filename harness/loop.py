@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,9 @@ def train(
     if step == schedule.steps:
         return Trained(history=history, resumed_from=first, seconds=0.0)
 
+    def flags(*, last: bool) -> tuple[bool, bool]:
+        return should_stop(), ranks.is_first and pace.due(last=last)
+
     parallel: nn.Module = TaskLoss(task, model)
     if ranks.num_ranks > 1:
         # Unused parameters are looked for, which also keeps DDP's buckets as first laid out: gradients are then summed
@@ -158,10 +162,7 @@ def train(
     ) as drawn:
         while step < schedule.steps:
             # Ranks agree on what follows this step while it is computed: whether any has to stop, whether the first saves.
-            last = step + 1 == schedule.steps
-            wishes = ranks.begin_any(
-                lambda last=last: (should_stop(), ranks.is_first and pace.due(last=last))  # type: ignore[misc]
-            )
+            wishes = ranks.begin_any(partial(flags, last=step + 1 == schedule.steps))
             learning_rate = schedule.learning_rate_at(step)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate

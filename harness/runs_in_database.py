@@ -218,9 +218,8 @@ class _Rows:
             _check(name)
             is_nan, value = store.sanitize_metric_value(measured)
             point = (name, time_ms, step, value, is_nan)
-            if (
-                point in seen
-            ):  # a point is written once, and tells its metric's newest value the first time
+            # A point is written once, and tells its metric's newest value the first time.
+            if point in seen:
                 continue
             seen.add(point)
             row = {

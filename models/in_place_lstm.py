@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.compiled_lstm import Recurrent, RecurrentBack
+from models.recurrent_product import Recurrent, RecurrentBack
 
 GATES_OF_PRODUCTS = False  # computed where they are stored, so what the cell sees would be rounded
 

@@ -8,7 +8,7 @@ Letters: T steps, B sequences, D inputs, H units of a layer, G = 4H pre-activati
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -160,32 +160,21 @@ class PeepholeLSTM(nn.Module):
     def _plainly(
         self, product_TBG: Tensor | None, state: LSTMState | None, steps: int, batch: int
     ) -> tuple[Tensor, LSTMState]:
-        """The equations, one operation after the other: what the fused implementation is tested against."""
+        """Run `equations` over a sequence."""
         if state is None:
             zeros_BH = self.weight_h.new_zeros(batch, self.hidden_size)
             state = LSTMState(zeros_BH, zeros_BH)
-        h_BH, c_BH = state
-        full = self.weight_h.dtype
-        c_BH = c_BH.to(full)
-        weight_HG = self._lowered(self.weight_h).t()
-        peep_i_H, peep_f_H, peep_o_H = self.peephole.unbind(0)
         # unbind, because its gradient is one stack; indexing step by step would fill a (T, B, G) gradient
         # with zeros T times.
-        products: Sequence[Tensor | None] = (
-            [None] * steps if product_TBG is None else product_TBG.unbind(0)
+        outputs, last = equations(
+            [None] * steps if product_TBG is None else product_TBG.unbind(0),
+            state,
+            self._lowered(self.weight_h).t(),
+            self.bias,
+            self.peephole.unbind(0),
+            torch.addmm,
         )
-        outputs = []
-        for from_input_BG in products:
-            from_state_BG = h_BH @ weight_HG if from_input_BG is None else torch.addmm(from_input_BG, h_BH, weight_HG)  # fmt: skip
-            gates_BG = from_state_BG.to(full) + self.bias
-            i_BH, f_BH, candidate_BH, o_BH = gates_BG.chunk(4, dim=1)
-            i_BH = torch.sigmoid(i_BH + peep_i_H * c_BH)
-            f_BH = torch.sigmoid(f_BH + peep_f_H * c_BH)
-            c_BH = f_BH * c_BH + i_BH * torch.tanh(candidate_BH)
-            o_BH = torch.sigmoid(o_BH + peep_o_H * c_BH)  # alone in seeing the new cell
-            h_BH = o_BH * torch.tanh(c_BH)
-            outputs.append(h_BH)
-        return torch.stack(outputs), LSTMState(h_BH, c_BH)
+        return torch.stack(outputs), last
 
     def _lowered(self, weight: Tensor) -> Tensor:
         """Give the weight in autocast's dtype, once for all steps; itself where there is no autocast.
@@ -197,6 +186,45 @@ class PeepholeLSTM(nn.Module):
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             return weight.to(torch.get_autocast_dtype(device))
         return weight
+
+
+def equations(
+    products: Sequence[Tensor | None],
+    state: LSTMState,
+    weight_HG: Tensor,
+    bias_G: Tensor,
+    peepholes_H: Sequence[Tensor],
+    add_product: Callable[[Tensor, Tensor, Tensor], Tensor],
+) -> tuple[list[Tensor], LSTMState]:
+    """Section 2.1, one operation after the other: what every other implementation is tested against.
+
+    All tensors may have an axis of replicas in front, where they broadcast.
+
+    Args:
+        products: W_x x of every step, (B, G), without bias; None for a zero input.
+        state: Where to start, (B, H) each.
+        weight_HG: Recurrent weights, in the dtype that products are made in.
+        bias_G: Biases; its dtype is that of the cells.
+        peepholes_H: w_ci, w_cf, w_co.
+        add_product: torch.addmm, or torch.baddbmm with replicas.
+
+    Returns:
+        h_BH of every step, and the state after the last.
+    """
+    full = bias_G.dtype
+    h_BH, c_BH = state.h_BH, state.c_BH.to(full)
+    peep_i_H, peep_f_H, peep_o_H = peepholes_H
+    outputs = []
+    for from_input_BG in products:
+        gates_BG = h_BH @ weight_HG if from_input_BG is None else add_product(from_input_BG, h_BH, weight_HG)  # fmt: skip
+        i_BH, f_BH, candidate_BH, o_BH = (gates_BG.to(full) + bias_G).chunk(4, dim=-1)
+        i_BH = torch.sigmoid(i_BH + peep_i_H * c_BH)
+        f_BH = torch.sigmoid(f_BH + peep_f_H * c_BH)
+        c_BH = f_BH * c_BH + i_BH * torch.tanh(candidate_BH)
+        o_BH = torch.sigmoid(o_BH + peep_o_H * c_BH)  # alone in seeing the new cell
+        h_BH = o_BH * torch.tanh(c_BH)
+        outputs.append(h_BH)
+    return outputs, LSTMState(h_BH, c_BH)
 
 
 class StackedLSTM(nn.Module):

@@ -20,6 +20,7 @@ from models import fused_lstm
 from models.classifier import LSTMClassifier
 from models.dropout import Dropout, drop_each
 from models.encoder import LSTMEncoder
+from models.lstm import LSTMState, equations
 
 
 class StackedBlocks(NamedTuple):
@@ -122,33 +123,17 @@ def _layer(layer: nn.Module, x_RTBD: Tensor) -> Tensor:
     product_RTBG = _product(x_RTBD, layer.get_parameter("weight_x"))
     implementation = fused_lstm.chosen(weight_h_RGH)
     if implementation == "plain":
-        return _plainly(product_RTBG, weight_h_RGH, bias_RG, peephole_R3H)
+        zeros_RBH = bias_RG.new_zeros(len(bias_RG), batch, weight_h_RGH.shape[2])
+        outputs, _ = equations(
+            product_RTBG.unbind(1), LSTMState(zeros_RBH, zeros_RBH), weight_h_RGH.transpose(1, 2), bias_RG[:, None],
+            peephole_R3H[:, :, None].unbind(1), torch.baddbmm,
+        )  # fmt: skip
+        return torch.stack(outputs, dim=1)
     h_RTBH, _, _ = fused_lstm.run(
         product_RTBG, weight_h_RGH, bias_RG, peephole_R3H, None,
         steps=steps, batch=batch, implementation=implementation,
     )  # fmt: skip
     return h_RTBH
-
-
-def _plainly(
-    product_RTBG: Tensor, weight_h_RGH: Tensor, bias_RG: Tensor, peephole_R3H: Tensor
-) -> Tensor:
-    """The equations, one operation after the other, for all replicas at once."""
-    weight_RHG = weight_h_RGH.transpose(1, 2)
-    peep_i_R1H, peep_f_R1H, peep_o_R1H = peephole_R3H[:, :, None].unbind(1)
-    replicas, _, batch, _ = product_RTBG.shape
-    h_RBH = c_RBH = product_RTBG.new_zeros(replicas, batch, weight_h_RGH.shape[2])
-    outputs = []
-    for from_input_RBG in product_RTBG.unbind(1):
-        gates_RBG = torch.baddbmm(from_input_RBG, h_RBH, weight_RHG) + bias_RG[:, None]
-        i_RBH, f_RBH, candidate_RBH, o_RBH = gates_RBG.chunk(4, dim=2)
-        i_RBH = torch.sigmoid(i_RBH + peep_i_R1H * c_RBH)
-        f_RBH = torch.sigmoid(f_RBH + peep_f_R1H * c_RBH)
-        c_RBH = f_RBH * c_RBH + i_RBH * torch.tanh(candidate_RBH)
-        o_RBH = torch.sigmoid(o_RBH + peep_o_R1H * c_RBH)
-        h_RBH = o_RBH * torch.tanh(c_RBH)
-        outputs.append(h_RBH)
-    return torch.stack(outputs, dim=1)
 
 
 def _product(x_RTBI: Tensor, weight_ROI: Tensor) -> Tensor:
