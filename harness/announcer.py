@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 
 from harness import status
 from harness.workdir import Workdir
+from tasks.data import writing
 
 EVERY_S = 0.2
 """Seconds between two writes, at least."""
@@ -54,7 +55,7 @@ class Announcer:
         self._closed.set()
         self._changed.set()
         self._thread.join()
-        self._workdir.driver.unlink(missing_ok=True)
+        writing.remove(self._workdir.driver)
 
     def _work(self, took_s: float) -> None:
         while not self._closed.wait(max(self._every_s, took_s / SHARE)):

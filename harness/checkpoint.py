@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from harness import files
+from tasks.data import writing
 
 LOG = logging.getLogger(__name__)
 MOST_OF_THE_TIME = 1 / 20
@@ -68,8 +69,7 @@ def save(folder: Path, *, cell: str, step: int, state: dict[str, Any]) -> Path:
     path = folder / f"checkpoint-{step:09d}.pt"
     files.write(path, hashlib.sha256(content).digest() + content)
     for old in sorted(folder.glob("checkpoint-*.pt"))[:-KEEP]:
-        with suppress(FileNotFoundError):
-            old.unlink()
+        writing.remove(old)
     return path
 
 
@@ -107,4 +107,4 @@ def discard(folders: Iterable[Path]) -> None:
     for folder in folders:
         for path in folder.glob("checkpoint-*.pt"):
             with suppress(OSError):
-                path.unlink()
+                writing.remove(path)

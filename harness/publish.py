@@ -18,6 +18,7 @@ from harness.plan import Plan
 from harness.uri import SQLITE, place_of_store, uri
 from harness.workdir import Workdir
 from reports.evidence import Evidence
+from tasks.data import writing
 
 
 class Drawn(NamedTuple):
@@ -90,7 +91,7 @@ def write(
     """
     folder = workdir.report(name)
     # From here on the folder is in between: a draw that is killed is not current.
-    _stamp(workdir, name).unlink(missing_ok=True)
+    writing.remove(_stamp(workdir, name))
     written: dict[str, Path] = {}
     for part, drawing in drawings.items():
         place = f"{part}/" if whole else ""
@@ -99,7 +100,7 @@ def write(
             files.write(folder / place / file, content)
     for file, path in _files_in(folder, name, drawings if whole else ()).items():
         if file not in written and file not in spare:
-            path.unlink()
+            writing.remove(path)
     if whole and "html" in formats:
         written[f"{name}.html"] = folder / f"{name}.html"
         files.write(folder / f"{name}.html", page_of_parts(folder, whole, drawings))

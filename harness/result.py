@@ -20,6 +20,7 @@ from harness import files, provenance
 from harness.workdir import Workdir
 from slurm import queue
 from tasks.cell import SHORT, Cell
+from tasks.data import writing
 
 FORMAT = 1
 NAME = "result.json"
@@ -74,6 +75,7 @@ def _new_attempt(folder: Path) -> Path:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     attempt = folder / f"attempt-{stamp}-{os.getpid()}"
     attempt.mkdir(parents=True)
+    writing.reached("attempt", attempt)
     return attempt
 
 
@@ -101,7 +103,7 @@ def accept(folder: Path) -> bool:
     """
     accepted = folder.parent / NAME
     try:
-        os.link(folder / NAME, accepted)
+        writing.link(folder / NAME, accepted)
     except FileExistsError:
         return False
     except OSError as error:
@@ -197,7 +199,7 @@ def set_aside(workdir: Workdir, cell: Cell) -> None:
     """Rename a damaged result, so that the cell can be done again and the damage be looked at."""
     path = workdir.cell(cell) / NAME
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    path.replace(path.with_name(f"damaged-{stamp}.json"))
+    writing.rename(path, path.with_name(f"damaged-{stamp}.json"))
 
 
 def failure(workdir: Workdir, cell: Cell) -> str | None:

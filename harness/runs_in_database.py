@@ -30,6 +30,7 @@ from sqlalchemy.orm import Session
 from harness.entry import Entry, Found
 from harness.facts import SOURCE_TYPE, Seen
 from harness.files import sha256
+from tasks.data import writing
 
 LOG = logging.getLogger(__name__)
 
@@ -325,7 +326,9 @@ def _copy(files: Sequence[Path], folder: Path) -> None:
         for path in files:
             (folder / path.name).unlink(missing_ok=True)
     for path in files:
+        writing.reached("copy", folder / path.name)
         shutil.copy2(path, folder / path.name)
+        writing.reached("copied", folder / path.name)
 
 
 def _cut(things: Iterable[_Each], size: int) -> Iterator[list[_Each]]:

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Self, TypeAlias, cast
 
+from tasks.data import writing
 from tasks.data.plain_json import JSON, dumps, first_difference, plain
 
 FORMAT = 1
@@ -182,7 +183,7 @@ class StorePlan:
                     os.fsync(sink.fileno())
                 # A link cannot replace a file, so of two plans that come at once the first one stays.
                 with suppress(FileExistsError):
-                    os.link(temporary, path)
+                    writing.link(temporary, path)
         self.check(folder)
 
     def check(self, folder: Path) -> None:

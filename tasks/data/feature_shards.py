@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.data import writing
 from tasks.data.feature_pieces import Features, in_order
 from tasks.data.feature_plan import (
     FORMAT,
@@ -37,6 +38,8 @@ CRC_DIGITS = 8
 SAFETENSORS_DTYPE = {"float16": "F16", "float32": "F32", "uint8": "U8"}
 CHUNK_BYTES = 2**23
 """Read at a time where a whole shard is read."""
+MOST_BUFFERS = os.sysconf("SC_IOV_MAX")
+"""That one read fills: 1024 on Linux."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -230,14 +233,16 @@ def write_shard(
                     crc = zlib.crc32(piece.data, crc)
                     sink.write(piece.data)
                 crcs.append(crc)
+            writing.reached("half", layout.path)
             sink.seek(0)
             sink.write(layout.head(crcs))
             sink.flush()
+            writing.reached("written", layout.path)
             os.fsync(sink.fileno())
             sink.seek(0)
             digest = hashlib.file_digest(sink, "sha256").hexdigest()
         try:
-            temporary.replace(layout.path)
+            writing.rename(temporary, layout.path)
         except FileNotFoundError:
             # Another job wrote this shard at the same time, was through first and tidied up.
             if not is_whole(layout):
@@ -255,14 +260,31 @@ def fill(handle: int, buffer_N: NDArray[np.uint8], offset: int) -> None:
     Raises:
         EOFError: when the file ends before the buffer is full.
     """
-    done = os.preadv(handle, [buffer_N.data], offset)
-    while done < len(
-        buffer_N
-    ):  # a signal may cut a read short, and Linux reads at most 2 GiB at a time
-        got = os.preadv(handle, [buffer_N[done:].data], offset + done)
-        if got == 0:
-            raise EOFError
-        done += got
+    fill_rows(handle, buffer_N[None], offset)
+
+
+def fill_rows(handle: int, rows_TN: NDArray[np.uint8], offset: int) -> None:
+    """Read into rows, one after the other, what a file holds from an offset on.
+
+    Args:
+        handle: of the file.
+        rows_TN: each row in one piece, wherever it lies.
+        offset: of the first byte.
+
+    Raises:
+        EOFError: when the file ends before they are full.
+    """
+    for first in range(0, len(rows_TN), MOST_BUFFERS):
+        some_TN = rows_TN[first : first + MOST_BUFFERS]
+        done = os.preadv(handle, list(some_TN), offset)
+        # A signal may cut a read short, and Linux reads at most 2 GiB at a time.
+        while done < some_TN.size:
+            whole, part = divmod(done, some_TN.shape[1])
+            got = os.preadv(handle, [some_TN[whole, part:], *some_TN[whole + 1 :]], offset + done)
+            if got == 0:
+                raise EOFError
+            done += got
+        offset += done
 
 
 def damaged_clips(layout: ShardLayout) -> list[str]:

@@ -18,7 +18,6 @@ from types import MappingProxyType
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tasks.data.feature_pieces import Features
 from tasks.data.feature_plan import (
@@ -35,6 +34,7 @@ from tasks.data.feature_shards import (
     ShardWritten,
     damaged_clips,
     fill,
+    fill_rows,
     is_as_written,
     layout_of,
     shards_missing,
@@ -223,18 +223,11 @@ class FeatureStore:
             )
         elif not out.flags.writeable:
             raise ValueError("out is read-only, but features are to be put there: pass a copy")
-        in_place = out.dtype == stored and out[:, :1].flags.c_contiguous
-        # Rows of one window lie B rows apart in `out`. Read in one piece and spread from there, while it is in the processor's
-        # cache, they are there sooner than when the system call puts every row into its place.
-        read_TD = np.empty((0 if in_place else count, self.plan.frame_size), stored)
-        read_N = read_TD.view(np.uint8).reshape(-1)
-        spread = spreading(read_TD, out)
-        for index, (number, offset, there) in enumerate(places):
-            if in_place:
-                self._fill(number, out[:there, index].view(np.uint8).reshape(-1), offset)
-            else:
-                self._fill(number, read_N[: there * self.plan.frame_bytes], offset)
-                spread(index, there)
+        if out.dtype == stored and out[:1, :1].flags.c_contiguous:
+            self._read_straight(places, out)
+        else:
+            self._read_and_spread(places, out)
+        for index, (_, _, there) in enumerate(places):
             if there < count:
                 out[there:, index] = out[there - 1, index]
         return out
@@ -295,6 +288,27 @@ class FeatureStore:
         offset = self._layouts[number].starts[index] + start * self.plan.frame_bytes
         return number, offset, min(count, frames - start)
 
+    def _read_straight(self, places: Sequence[tuple[int, int, int]], out_TBD: Features) -> None:
+        """Have the system call put every row into its place, where nothing is to be widened and rows are in one piece."""
+        bytes_TBN = out_TBD.view(np.uint8)
+        for index, (number, offset, there) in enumerate(places):
+            try:
+                fill_rows(self._handle(number), bytes_TBN[:there, index], offset)
+            except EOFError:
+                raise self._cut_short(number) from None
+
+    def _read_and_spread(self, places: Sequence[tuple[int, int, int]], out_TBD: Features) -> None:
+        """Read every window in one piece and copy its rows from there, while they are in the processor's cache."""
+        read_TD = np.empty((len(out_TBD), self.plan.frame_size), self.plan.numpy_dtype)
+        read_N = read_TD.view(np.uint8).reshape(-1)
+        spread = spreading(read_TD, out_TBD)
+        for index, (number, offset, there) in enumerate(places):
+            try:
+                fill(self._handle(number), read_N[: there * self.plan.frame_bytes], offset)
+            except EOFError:
+                raise self._cut_short(number) from None
+            spread(index, there)
+
     def _vouch(self, video: str, number: int, index: int) -> None:
         """Hold a video against its checksum."""
         path = self._layouts[number].path
@@ -308,12 +322,6 @@ class FeatureStore:
         except EOFError:
             raise self._cut_short(number) from None
         self._vouched.add(video)
-
-    def _fill(self, number: int, buffer_N: NDArray[np.uint8], offset: int) -> None:
-        try:
-            fill(self._handle(number), buffer_N, offset)
-        except EOFError:
-            raise self._cut_short(number) from None
 
     def _cut_short(self, number: int) -> StoreDamaged:
         return StoreDamaged(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.data import writing
 from tasks.data.download import MirrorFailed, OnBytes, download
 from tasks.data.fetchable import FETCHABLE, OnlineFile, place_of, what_is_wrong
 
@@ -149,7 +150,7 @@ def _from_mirrors(
         with part.open("r+b") as whole:
             os.fsync(whole.fileno())
         num_bytes = part.stat().st_size
-        part.replace(path)
+        writing.rename(part, path)
         return Fetched(
             name=file.name, path=path, num_bytes=num_bytes, mirror=base, failed=tuple(failed)
         )

@@ -19,6 +19,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from tasks.data import writing
 from tasks.data.feature_pieces import Features
 from tasks.data.feature_plan import ITEM_BYTES, Clip, StorePlan
 from tasks.data.feature_shards import shards_missing, write_shard
@@ -236,7 +237,7 @@ def export_hidden6(
         (beside / MADE_OF).write_text(told_of(set_name, store.plan), encoding="utf-8")
         for path in beside.iterdir():
             _flush(path)
-        beside.rename(folder)
+        writing.rename(beside, folder)
         # Names that no one else gives, matched whole: other hidden folders here are not ours.
         ours = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{8}}\.export-tmp")
         for left_behind in folder.parent.iterdir():

@@ -1,9 +1,28 @@
-"""Small files that are there whole or not at all: written beside, flushed to disk, renamed."""
+"""The one way that files come into being, change their names and go: whole or not at all, and on disk when it is said.
 
+A file is written beside its name, flushed, renamed, and its folder flushed: without the last a power cut may take the name away
+again. All others come here for it, so that tests can end a process or fill the disk at every point there is (`reached`).
+"""
+
+import errno
 import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+
+NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES, errno.EBADF)
+"""What file systems answer that cannot flush a folder: some network and user-space ones."""
+
+
+def reached(point: str, path: Path) -> None:
+    """Say that a point is reached at which a process may end or the disk be full, and nothing finished may be lost.
+
+    It does nothing. Tests of faults put in its place what kills, stops or fails this process.
+
+    Args:
+        point: which of them, such as "synced".
+        path: of the file or folder.
+    """
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -14,13 +33,69 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    reached("open", path)
     try:
         with beside.open("wb") as sink:
-            sink.write(content)
+            sink.write(content[: len(content) // 2])
             sink.flush()
+            reached("half", path)
+            sink.write(content[len(content) // 2 :])
+            sink.flush()
+            reached("written", path)
             os.fsync(sink.fileno())
-        beside.replace(path)
+        rename(beside, path)
     except BaseException:
         with suppress(OSError):
             beside.unlink()
         raise
+
+
+def rename(source: Path, target: Path) -> None:
+    """Give a file or folder, already flushed, another name in one step; what had that name is replaced.
+
+    Raises:
+        OSError: when the disk is full, read-only or gone.
+    """
+    reached("rename", target)
+    source.replace(target)
+    reached("renamed", target)
+    flush_folder(target.parent)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file, already flushed, a second name in one step.
+
+    Raises:
+        FileExistsError: when something has that name.
+        OSError: when the file system has no hard links, is full, read-only or gone.
+    """
+    reached("link", target)
+    os.link(source, target)
+    reached("linked", target)
+    flush_folder(target.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there.
+
+    Raises:
+        OSError: when the disk is read-only or gone.
+    """
+    reached("remove", path)
+    path.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Have a folder's names on disk; file systems that cannot do that are left to do as they do.
+
+    Raises:
+        OSError: when the disk fails.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in NO_FLUSH:
+            raise
+    finally:
+        os.close(handle)
