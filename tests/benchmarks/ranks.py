@@ -23,8 +23,8 @@ from tests.benchmarks.ratios import ROUNDS, Ratio
 
 SIZES = {
     "Fig. 12's demo": (128, 32, 20),
-    "larger": (512, 256, 6),
-    "paper": (2048, 128, 1),
+    "larger": (512, 256, 16),
+    "paper": (2048, 128, 3),
 }
 """Units of each of two layers, sequences of a step over all ranks, steps of a round; frames of the built-in digits.
 

@@ -103,14 +103,9 @@ def _pairs(folder: Path) -> Iterator[Pair]:
                 kept.windows(batch, T)
 
         half = from_store(halves_TBD)
-        yield (
-            what,
-            half,
-            "np.copyto from a memmap, same places",
-            copied(mapped_RD, halves_TBD),
-            "at most 1.25",
-        )
-        yield what, half, "one preadv a window, straight to its rows", system_calls, ""
+        yield what, half, "one bare preadv a window", system_calls, "at most 1.25"
+        copying = copied(mapped_RD, halves_TBD)
+        yield what, half, "np.copyto from a memmap, same places", copying, "at most 1.25"
         yield what, half, "h5py, contiguous", copied(stored_RD, halves_TBD), ""
         wide = from_store(wide_TBD)
         yield (
