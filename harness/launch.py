@@ -98,6 +98,8 @@ def run(
         failed, problem = _carry_out(source, experiment, plan, workdir, settings, options)
         problems += [problem] if problem else []
         plan = planning.make(experiment, workdir)
+        # A worker that is killed between the acceptance of a cell and the word of it leaves a finished cell.
+        failed = {key: why for key, why in failed.items() if key not in plan.done}
     return bring_home(source.name, experiment, plan, workdir, settings, failed, problems)
 
 
