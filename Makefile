@@ -4,8 +4,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 WORK   ?= work
+# Of `make torture`: where its random faults begin, and how long it goes on, in seconds.
+SEED     ?= 1
+DURATION ?= 3600
 
-.PHONY: install demo test check bench clean
+.PHONY: install demo test check bench torture clean
 
 install: $(STAMP)
 
@@ -30,6 +33,9 @@ check: install
 
 bench: install
 	$(BIN)/python -m tests.benchmarks --out bench
+
+torture: install
+	$(BIN)/python -m tests.faults.torture --seed $(SEED) --duration $(DURATION)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

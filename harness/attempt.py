@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
-from harness import checkpoint, files, loop, provenance, result
+from harness import files, loop, provenance, result
 from harness.loop import Trained
 from harness.order import Order
 from harness.workdir import Workdir
@@ -206,11 +206,11 @@ def finish(attempt: Attempt, trained: Trained, *, ranks: Ranks, stop: Callable[[
             "accepted: %s",
             ", ".join(f"{s.metric.name} {s.value:.4g} {s.metric.unit}" for s in scores),
         )
-        checkpoint.discard(attempt.earlier)
     else:
         LOG.warning(
             "another attempt at this cell was accepted before: this one is kept, and not counted"
         )
+    result.discard_checkpoints(attempt.earlier)
 
 
 @contextmanager

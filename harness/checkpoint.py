@@ -9,13 +9,14 @@ import io
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from harness import files
+from harness.result import CHECKPOINTS
 from tasks.data import writing
 
 LOG = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def save(folder: Path, *, cell: str, step: int, state: dict[str, Any]) -> Path:
     content = buffer.getvalue()
     path = folder / f"checkpoint-{step:09d}.pt"
     files.write(path, hashlib.sha256(content).digest() + content)
-    for old in sorted(folder.glob("checkpoint-*.pt"))[:-KEEP]:
+    for old in sorted(folder.glob(CHECKPOINTS))[:-KEEP]:
         writing.remove(old)
     return path
 
@@ -80,7 +81,7 @@ def newest(folders: Iterable[Path], *, cell: str) -> tuple[int, dict[str, Any]] 
         Steps done and the state on the CPU, or None where there is no complete checkpoint.
     """
     found = sorted(
-        (path for folder in folders for path in folder.glob("checkpoint-*.pt")),
+        (path for folder in folders for path in folder.glob(CHECKPOINTS)),
         key=lambda path: path.name,
     )
     for path in reversed(found):
@@ -100,11 +101,3 @@ def _load(path: Path, cell: str) -> tuple[int, dict[str, Any]]:
     if loaded["cell"] != cell:
         raise ValueError(f"it belongs to cell {loaded['cell']}")
     return int(loaded["step"]), loaded["state"]
-
-
-def discard(folders: Iterable[Path]) -> None:
-    """Remove the checkpoints of a finished cell."""
-    for folder in folders:
-        for path in folder.glob("checkpoint-*.pt"):
-            with suppress(OSError):
-                writing.remove(path)

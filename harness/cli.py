@@ -168,7 +168,7 @@ def run(
     missing.
     """
     with sentences():
-        from harness import launch, plan
+        from harness import aftermath, launch, plan
         from harness.describe import print_plan
 
         place = workdir_at(workdir)
@@ -200,7 +200,7 @@ def run(
             return
         place.prepare()
         with place.locked(f"harness run {source.name}"):
-            made = plan.make(experiment, place)
+            made = aftermath.settled(experiment, place, say)
             for reason in made.damaged.values():
                 say(f"{reason}: treated as missing, its cell is done again")
             place.remember(source.name, source=source.text, settings=settings)
@@ -229,7 +229,7 @@ def _run_on_cluster(
     allow_dirty: bool,
     as_json: bool,
 ) -> None:
-    from harness import clustered, plan
+    from harness import aftermath, clustered, plan
 
     site = clustered.find_cluster(cluster, ranks)
     if dry_run:
@@ -241,7 +241,7 @@ def _run_on_cluster(
         say(note)
     place.prepare()
     with place.locked(f"harness run {source.name}", patience_s=PATIENCE_S, on_wait=say):
-        made = plan.make(experiment, place)
+        made = aftermath.settled(experiment, place, say)
         for reason in made.damaged.values():
             say(f"{reason}: treated as missing, its cell is done again")
         place.remember(source.name, source=source.text, settings=settings)

@@ -6,7 +6,7 @@ import os
 from configs.experiment import Experiment
 from harness import carried, collect, facts, files
 from harness.plan import Plan
-from harness.publish import mark_gathered, written_files
+from harness.publish import mark_gathered, mark_ungathered, written_files
 from harness.shown import Line, described, lines_of, points_of_parent
 from harness.store import LAYOUT, Store
 from harness.uri import first_line, shown, uri
@@ -44,14 +44,17 @@ def gather(
     Raises:
         GatheringFailed: when MLflow cannot be reached or written; the results on disk are untouched.
     """
+    is_usual = not address or address == uri(workdir)
     try:
+        if is_usual:
+            mark_ungathered(name, workdir)
         number = _gather(name, experiment, plan, workdir, settings, address)
     except Exception as error:
         raise GatheringFailed(
             f"MLflow at {shown(address or uri(workdir))} could not be written "
             f"({type(error).__name__}: {first_line(error)})"
         ) from error
-    if not address or address == uri(workdir):
+    if is_usual:
         mark_gathered(name, workdir)
     return number
 

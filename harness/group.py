@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 
 from harness import attempt, checkpoint, result, together
+from harness import plan as planning
 from harness.attempt import Attempt, in_one_line
 from harness.loop import DivergedError, Trained
 from harness.order import Order
-from harness.plan import kind_together
 from harness.together import Member
 from harness.workdir import Workdir
 from slurm.ddp import Ranks
@@ -37,8 +37,8 @@ def form(cells: Sequence[Cell], workdir: Workdir) -> list[dict[str, Cell]]:
     """
     groups: defaultdict[tuple[str, int], dict[str, Cell]] = defaultdict(dict)
     for cell in cells:
-        kind = kind_together(cell)
-        if kind and not workdir.accepted(cell.key).exists():
+        kind = planning.kind_together(cell)
+        if kind and not (workdir.accepted(cell.key).exists() or planning.take_up(cell, workdir)):
             found = checkpoint.newest(result.attempts(workdir, cell), cell=cell.key)
             groups[kind, found[0] if found else 0][cell.key] = cell
     return [each for each in groups.values() if len(each) > 1]

@@ -14,8 +14,8 @@ from typing import Literal
 import click
 
 from configs.experiment import Experiment
+from harness import orphans, publish, result, sent
 from harness import plan as planning
-from harness import publish, result, sent
 from harness.announcer import Announcer
 from harness.display import Display
 from harness.live import LiveGatherer
@@ -98,6 +98,8 @@ def run(
         failed, problem = _carry_out(source, experiment, plan, workdir, settings, options)
         problems += [problem] if problem else []
         plan = planning.make(experiment, workdir)
+        # A worker that is killed between the acceptance of a cell and the word of it leaves a finished cell.
+        failed = {key: why for key, why in failed.items() if key not in plan.done}
     return bring_home(source.name, experiment, plan, workdir, settings, failed, problems)
 
 
@@ -180,8 +182,11 @@ def _carry_out(
     for cell in plan.cells:
         if cell.key in plan.done:
             gatherer.put(cell)
-    launcher = _launcher(source, cells, workdir, settings, options, slots, gpus)
-    with Display(source.name, plan.todo, len(plan.done), slots) as display:
+    with (
+        orphans.held(workdir) as kept,
+        Display(source.name, plan.todo, len(plan.done), slots) as display,
+    ):
+        launcher = _launcher(source, cells, workdir, settings, options, slots, gpus, kept)
 
         def on_event(event: Event) -> None:
             display.on_event(event)
@@ -233,6 +238,7 @@ def _launcher(
     options: Options,
     slots: int,
     gpus: list[str],
+    kept: tuple[int, ...],
 ) -> Launcher:
     if options.cluster == "inline":
         return Inline(_in_this_process(source, cells, workdir, settings))
@@ -240,7 +246,7 @@ def _launcher(
     Order(workdir=str(workdir.root.resolve()), source=source.text, settings=settings).write(path)
     command = [sys.executable, "-m", "harness.work", str(path)]
     together = planning.most_together(options.together, gpus=bool(gpus))
-    return Local(command, slots=slots, logs=workdir.logs, gpus=gpus, together=together)
+    return Local(command, slots=slots, logs=workdir.logs, gpus=gpus, together=together, kept=kept)
 
 
 def _in_this_process(

@@ -131,6 +131,34 @@ def refresh(plan: Plan, workdir: Workdir) -> Plan:
     return replace(plan, done=done)
 
 
+def take_up(cell: Cell, workdir: Workdir) -> bool:
+    """Accept an attempt that was sealed but never accepted, because its process was killed in between.
+
+    Every file of it is held against its checksum, and it has to rest on the weights that the cells it needs have now.
+
+    Returns:
+        Whether there was such an attempt: the cell is done.
+    """
+    if workdir.accepted(cell.key).exists():
+        return False
+    for attempt in result.attempts(workdir, cell):
+        found = result.read_attempt(workdir, cell.key, attempt)
+        if found is None or _lost(cell):
+            continue
+        try:
+            needs = {need.key: result.read(workdir, need) for need in cell.needs}
+        except result.DamagedResult:
+            return False
+        done = {key: each for key, each in needs.items() if each is not None}
+        if len(done) < len(needs) or any(
+            _rests_on_another(found, need, done) for need in cell.needs
+        ):
+            continue
+        if result.accept(attempt):
+            return True
+    return False
+
+
 def make(experiment: Experiment, workdir: Workdir) -> Plan:
     """Hold an experiment against a work folder; reads, changes nothing."""
     parts = {name: part.all_cells() for name, part in experiment.parts.items()}

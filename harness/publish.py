@@ -218,6 +218,11 @@ def is_gathered(name: str, workdir: Workdir) -> bool:
         return False
 
 
+def mark_ungathered(name: str, workdir: Workdir) -> None:
+    """Note that MLflow is being written: if that is killed, what is there is not taken for all."""
+    writing.remove(_mark(workdir, name))
+
+
 def mark_gathered(name: str, workdir: Workdir) -> None:
     """Note that what is drawn is in MLflow now."""
     if _stamp(workdir, name).exists():

@@ -10,7 +10,8 @@ import errno
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,8 @@ FORMAT = 1
 NAME = "result.json"
 FAILURE = "failure.json"
 ORIGIN = "provenance.json"
+CHECKPOINTS = "checkpoint-*.pt"
+"""An attempt's checkpoints (checkpoint.py)."""
 
 # The line that states the checksum, with the comma that goes with it: its own, or the one before it where it is the last.
 _CHECKSUM = re.compile(rb'\n "sha256": "(\w{64})",(?=\n)|,\n "sha256": "(\w{64})"(?=\n}\n\Z)')
@@ -67,7 +70,12 @@ class Result:
 
 
 def new_attempt(workdir: Workdir, cell: Cell) -> Path:
-    """Create the folder of a new attempt at a cell; its name is the attempt's id."""
+    """Create the folder of a new attempt at a cell; its name is the attempt's id.
+
+    What killed processes had not yet written to an end in earlier ones goes: of checkpoints it may be a lot.
+    """
+    for earlier in attempts(workdir, cell):
+        writing.remove_abandoned(earlier)
     return _new_attempt(workdir.cell(cell))
 
 
@@ -82,6 +90,14 @@ def _new_attempt(folder: Path) -> Path:
 def attempts(workdir: Workdir, cell: Cell) -> list[Path]:
     """Folders of all attempts at a cell, oldest first."""
     return sorted(workdir.cell(cell).glob("attempt-*"))
+
+
+def discard_checkpoints(folders: Iterable[Path]) -> None:
+    """Remove the checkpoints of attempts at a finished cell."""
+    for folder in folders:
+        for path in folder.glob(CHECKPOINTS):
+            with suppress(OSError):
+                writing.remove(path)
 
 
 def seal(folder: Path, body: Mapping[str, Any], kept: Mapping[str, bytes]) -> None:
@@ -143,6 +159,27 @@ def read(workdir: Workdir, cell: Cell, *, verify: bool = False) -> Result | None
 def read_key(workdir: Workdir, key: str, *, verify: bool = False) -> Result | None:
     """As `read`, of a cell of which no more than its key is known."""
     path = workdir.accepted(key)
+    return _read(path, path.parent, workdir, key, verify=verify)
+
+
+def read_attempt(workdir: Workdir, key: str, attempt: Path) -> Result | None:
+    """What an attempt at a cell sealed, every file of it checked; None when it sealed nothing or cannot be believed.
+
+    Args:
+        workdir: the work folder.
+        key: the cell's.
+        attempt: the attempt's folder.
+    """
+    try:
+        found = _read(attempt / NAME, attempt.parent, workdir, key, verify=True)
+    except DamagedResult:
+        return None
+    return found if found is not None and found.attempt == attempt.name else None
+
+
+def _read(
+    path: Path, cell_folder: Path, workdir: Workdir, key: str, *, verify: bool
+) -> Result | None:
     try:
         content, sealed_ns = path.read_bytes(), path.stat().st_mtime_ns
     except FileNotFoundError:
@@ -161,9 +198,9 @@ def read_key(workdir: Workdir, key: str, *, verify: bool = False) -> Result | No
         raise DamagedResult(
             f"{shown} is not a result of cell {key[:SHORT]} that this version can read"
         )
-    result = Result(body, path.parent)
+    result = Result(body, cell_folder)
     for name, listed in body["files"].items():
-        file = shown.parent / result.attempt / name
+        file = cell_folder.relative_to(workdir.root) / result.attempt / name
         try:
             told = (result.folder / name).stat()
         except OSError:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from harness import attempt, group, loop, result
+from harness import plan as planning
 from harness.order import Order
 from harness.source import find
 from harness.workdir import Workdir
@@ -57,7 +58,12 @@ class Worker:
                 "run it again"
             )
         if self._ranks.share(
-            result.read(self._workdir, cell) is not None if self._ranks.is_first else None
+            result.read(self._workdir, cell) is not None
+            or planning.take_up(
+                cell, self._workdir
+            )  # of a worker that was killed before it was accepted
+            if self._ranks.is_first
+            else None
         ):
             return
         earlier = result.attempts(self._workdir, cell) if self._ranks.is_first else []

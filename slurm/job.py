@@ -1,5 +1,6 @@
 """Jobs, and what becomes of them: plain values that every launcher speaks."""
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -33,6 +34,14 @@ class Event:
     """One line for people: the error, or how the worker died."""
     step: int = 0
     steps: int = 0
+
+
+def signal_name(number: int) -> str:
+    """A signal's name; of one that has none, such as most real-time signals, its number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 class Interrupted(Exception):

@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import selectors
-import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from slurm.job import Event, Job, by_priority, done_before
+from slurm.job import Event, Job, by_priority, done_before, signal_name
 from slurm.launcher import OnEvent
 
 TRIES = 3
@@ -68,6 +67,7 @@ class Local:
         logs: Path,
         gpus: Sequence[str] = (),
         together: int = 1,
+        kept: Sequence[int] = (),
     ) -> None:
         """Make a launcher.
 
@@ -77,12 +77,14 @@ class Local:
             logs: folder for what workers say outside any job.
             gpus: ids of this machine's GPUs; each process sees one of them, in turn.
             together: jobs that a worker is given together, at most, where they may be (`Job.together`).
+            kept: open files that workers keep open as long as they live; a lock on one outlives a driver that is killed.
         """
         self._command = list(command)
         self._slots = slots
         self._logs = logs
         self._gpus = gpus
         self._together = together
+        self._kept = tuple(kept)
         self._groups: list[_Group] = []
         self._started = 0
         self._selector = selectors.DefaultSelector()
@@ -199,6 +201,7 @@ class Local:
                     stdout=subprocess.PIPE,
                     stderr=sink,
                     env=environment,
+                    pass_fds=self._kept,
                     # Ctrl-C reaches the driver alone; it tells the workers.
                     start_new_session=True,
                 )
@@ -261,7 +264,7 @@ class Local:
         if group not in self._groups:
             return []
         code = group.ranks[index].process.wait()
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        how = f"was killed by {signal_name(-code)}" if code < 0 else f"exited with {code}"
         who = f"rank {index}" if len(group.ranks) > 1 else "its worker"
         return self._end_group(group, f"{who} {how}{_last_line(group.log)}")
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from submitit.slurm.slurm import SlurmJobEnvironment
 
+from slurm.job import signal_name
+
 FIRST_PORT, PORTS = 20000, 10000
 """Ports for meeting: below the range from which systems hand out ports of their own."""
 
@@ -26,11 +28,7 @@ def killed_rank(told: str) -> str:
     found = _ROOT_CAUSE.search(told)
     if found is None or int(found[2]) == signal.SIGTERM:
         return ""
-    try:
-        name = signal.Signals(int(found[2])).name
-    except ValueError:
-        name = f"signal {found[2]}"
-    return f"rank {found[1]} was killed by {name}"
+    return f"rank {found[1]} was killed by {signal_name(int(found[2]))}"
 
 
 def several_nodes(environment: Mapping[str, str] = os.environ) -> bool:

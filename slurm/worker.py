@@ -134,8 +134,8 @@ def serve(
             line = incoming.get(timeout=0.5)
         except queue.Empty:
             continue
-        if line is None:
-            break
+        if line is None or stop():
+            break  # a job that came with a driver's last breath is not begun
         try:
             jobs = line.split()
             if together is not None and len(jobs) > 1:

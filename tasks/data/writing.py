@@ -2,14 +2,22 @@
 
 A file is written beside its name, flushed, renamed, and its folder flushed: without the last a power cut may take the name away
 again. All others come here for it, so that tests can end a process or fill the disk at every point there is (`reached`).
+
+A writer holds a lock on its file as long as it lives: what a killed one left beside is known by that nobody does.
 """
 
 import errno
+import fcntl
 import os
+import re
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
+BESIDE = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
+"""Names of files that are being written, beside their own: .NAME.PROCESS.DIGITS."""
 NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES, errno.EBADF)
 """What file systems answer that cannot flush a folder: some network and user-space ones."""
 
@@ -32,22 +40,53 @@ def write_whole(path: Path, content: bytes) -> None:
         OSError: when the disk is full, read-only or gone; the old file, if any, is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     reached("open", path)
-    try:
-        with beside.open("wb") as sink:
-            sink.write(content[: len(content) // 2])
-            sink.flush()
-            reached("half", path)
-            sink.write(content[len(content) // 2 :])
-            sink.flush()
-            reached("written", path)
-            os.fsync(sink.fileno())
+    with _beside(path) as (beside, sink):
+        sink.write(content[: len(content) // 2])
+        sink.flush()
+        reached("half", path)
+        sink.write(content[len(content) // 2 :])
+        sink.flush()
+        reached("written", path)
+        os.fsync(sink.fileno())
         rename(beside, path)
-    except BaseException:
-        with suppress(OSError):
-            beside.unlink()
-        raise
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """A new file beside one, locked for as long as it is written; it is gone after an error."""
+    while True:
+        beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        try:
+            with beside.open("xb") as sink:
+                with suppress(OSError):  # no locks here: then nothing is taken for abandoned either
+                    fcntl.flock(sink, fcntl.LOCK_EX)
+                if not os.fstat(sink.fileno()).st_nlink:
+                    continue  # it was taken for abandoned before it was locked
+                yield beside, sink
+                return
+        except BaseException:
+            with suppress(OSError):
+                beside.unlink()
+            raise
+
+
+def remove_abandoned(folder: Path) -> list[Path]:
+    """Remove what killed writers left in a folder beside their files; what is still being written stays.
+
+    Where the file system has no locks, nothing is known to be abandoned, and all stays.
+
+    Returns:
+        What was removed; nothing where the folder cannot be read, or there is none.
+    """
+    removed: list[Path] = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        for name in [each.name for each in entries if BESIDE.fullmatch(each.name)]:
+            with suppress(OSError), (folder / name).open("rb") as left:
+                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove(folder / name)
+                removed.append(folder / name)
+    return removed
 
 
 def rename(source: Path, target: Path) -> None:

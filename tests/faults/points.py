@@ -29,7 +29,9 @@ class Plan:
     folder: Path
 
     @classmethod
-    def of(cls, folder: Path, faults: Mapping[int, str] | None = None, **more: object) -> "Plan":
+    def of(
+        cls, folder: Path, faults: Mapping[int | str, str] | None = None, **more: object
+    ) -> "Plan":
         """Write one; without faults it only counts."""
         folder.mkdir(parents=True)
         told = {"log": str(folder / "points.log"), "faults": dict(faults or {}), **more}
@@ -49,7 +51,11 @@ class Plan:
     @property
     def points(self) -> list[Point]:
         """Reached so far, in order."""
-        log = self.folder / "points.log"
+        return self.of_log(self.folder / "points.log")
+
+    @staticmethod
+    def of_log(log: Path) -> list[Point]:
+        """The points in a plan's log, in order."""
         lines = log.read_text().splitlines() if log.exists() else []
         return [
             Point(int(pid), role, name, path)

@@ -263,7 +263,7 @@ def test_old_checkpoints_are_removed_but_one(tmp_path: Path) -> None:
         "checkpoint-000000004.pt",
         "checkpoint-000000005.pt",
     ]
-    checkpoint.discard([tmp_path])
+    result.discard_checkpoints([tmp_path])
     assert not list(tmp_path.iterdir())
 
 
