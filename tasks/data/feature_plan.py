@@ -288,18 +288,28 @@ def _check_shards(shards: tuple[tuple[Clip, ...], ...], limit: int = MAX_VIDEOS_
             seen.add(video)
 
 
-def _check_clip(video: object, frames: object) -> None:
+def id_problem(video: object) -> str:
+    """Why something cannot be a video's id in a store; empty if it can."""
     if (
-        not isinstance(video, str)
-        or not 1 <= len(video) <= MAX_ID_LENGTH
-        or not video.isprintable()
-        or video != video.strip()
-        or video == "__metadata__"
+        isinstance(video, str)
+        and 1 <= len(video) <= MAX_ID_LENGTH
+        and video.isprintable()
+        and video == video.strip()
+        and video != "__metadata__"
     ):
-        raise ValueError(
-            f"{video!r} cannot be a video's id: pass 1 to {MAX_ID_LENGTH} printable characters without "
-            "spaces around them, and not safetensors' own __metadata__"
-        )
+        return ""
+    shown = repr(video)
+    shown = shown if len(shown) <= MAX_ID_LENGTH else f"{shown[:40]}..."
+    return (
+        f"{shown} cannot be a video's id: pass 1 to {MAX_ID_LENGTH} printable characters without "
+        "spaces around them, and not safetensors' own __metadata__"
+    )
+
+
+def _check_clip(video: object, frames: object) -> None:
+    problem = id_problem(video)
+    if problem:
+        raise ValueError(problem)
     if type(frames) is not int or not 1 <= frames < 2**31:
         raise ValueError(
             f"video {video} has {frames!r} frames: a number from 1 to 2^31 - 1 is needed; leave empty videos out"

@@ -22,7 +22,7 @@ from typing import Literal, cast
 import numpy as np
 
 from tasks.data import writing
-from tasks.data.feature_plan import ITEM_BYTES, StorePlan
+from tasks.data.feature_plan import ITEM_BYTES, StorePlan, id_problem
 from tasks.data.feature_shards import shards_missing, write_shard
 from tasks.data.features import FeatureStore
 from tasks.data.hdf5_rows import Rows, opened
@@ -93,6 +93,9 @@ def read_listing(source: Source) -> Listing:
             )
     first: dict[str, int] = {}
     for place, video in enumerate(ids, start=1):
+        problem = id_problem(video)
+        if problem:
+            raise ValueError(f"{source.names}, line {place}: {problem}")
         if first.setdefault(video, place) != place:
             raise ValueError(
                 f"{source.names}, line {place}: {video!r} is there twice, on line {first[video]} too: ids have to differ"

@@ -12,7 +12,7 @@ from typing import Literal
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -68,7 +68,7 @@ def rows(dtype: str = "<f4", width: int = 5) -> NDArray[np.generic]:
     return np.random.default_rng(0).standard_normal((sum(FRAMES), width)).astype(dtype)
 
 
-@quick
+@settings(quick, max_examples=12)  # each has processes to start
 @given(
     frames=st.lists(st.integers(1, 9), min_size=1, max_size=9),
     width=st.integers(1, 5),
@@ -173,6 +173,12 @@ def test_another_import_into_the_same_folder_is_refused(files: Files) -> None:
         ({"frames": [3, "9" * 5000, 5]}, "num_frames.txt, line 2"),
         ({"frames": []}, "num_frames.txt, line 1 is ''"),
         ({"names": ["a", "b"]}, "names.txt has 2 lines and"),
+        ({"names": ["a", "b\tc", "d"]}, "names.txt, line 2: 'b\\tc' cannot be a video's id"),
+        ({"names": ["a", "", "d"]}, "names.txt, line 2: '' cannot be a video's id"),
+        (
+            {"names": ["a", "b", "d" * 300]},
+            f"names.txt, line 3: '{'d' * 39}... cannot be a video's id",
+        ),
         ({"names": ["a", "b", "a"]}, "'a' is there twice"),
         ({"rows_RD": rows("<i4")}, "is int32 (8, 5): rows of floating-point"),
         ({"rows_RD": np.zeros(8, np.float32)}, "(8,): rows of floating-point"),
