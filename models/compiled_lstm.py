@@ -13,8 +13,12 @@ import logging
 import os
 import platform
 import shlex
+import shutil
+import stat
 import subprocess
 import tempfile
+import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -37,6 +41,8 @@ FLAGS = (
 )
 NAMES = {torch.float32: "float", torch.float64: "double"}
 COMPILE_TIMEOUT_S = 120
+CACHE, COMPILING = "video-lstm-harness", "compiling-"
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 DIGEST = hashlib.sha256().digest_size
 GATES_OF_PRODUCTS = False  # the C code knows one dtype
 
@@ -193,7 +199,7 @@ def _load(dtype: torch.dtype) -> _Library:
     ]
     try:
         kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        path = kept / "video-lstm-harness" / f"lstm_step-{identity}.so"
+        path = _own_folder(kept) / f"lstm_step-{identity}.so"
         if not _is_whole(path):
             _compile([*compiler, *flags], path)
         return _Library(path, real)
@@ -202,9 +208,41 @@ def _load(dtype: torch.dtype) -> _Library:
         raise NoCompilerError(f"{shlex.join(compiler)}: {str(said).strip()[-300:]}") from error
 
 
+def _own_folder(kept: Path) -> Path:
+    """A folder that nobody else can put a library into, which this process would then run; made if it is not there.
+
+    Raises:
+        NoCompilerError: It is another user's, or it cannot be made.
+    """
+    # The second where the first is another's, such as in a container whose root has the home of a user.
+    for name in (CACHE, f"{CACHE}-{os.geteuid()}"):
+        folder = kept / name
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = folder.lstat()
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+                if found.st_mode & OTHERS_WRITE:
+                    folder.chmod(0o700)
+                return folder
+        except PermissionError:
+            continue
+    raise NoCompilerError(
+        f"{kept / CACHE} cannot be a folder that this user alone writes to, so any code could be there: set XDG_CACHE_HOME to one"
+    )
+
+
 def _is_whole(path: Path) -> bool:
-    """Whether a library is there and ends with the digest of what is before it: one that was cut would kill the process."""
-    if not path.exists():
+    """Whether a library of this user's alone is there and ends with the digest of what is before it.
+
+    One that was cut would kill the process, and one that others could write to may hold their code.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        return False
+    if found.st_mode & OTHERS_WRITE:
         return False
     content = path.read_bytes()
     return hashlib.sha256(content[:-DIGEST]).digest() == content[-DIGEST:]
@@ -212,8 +250,11 @@ def _is_whole(path: Path) -> bool:
 
 def _compile(command: list[str], path: Path) -> None:
     """Compile beside and rename: of several processes that begin together, each leaves a whole file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    for left_behind in path.parent.glob(f"{COMPILING}*"):  # by a process that was killed
+        with suppress(OSError):
+            if time.time() - left_behind.stat().st_mtime > 10 * COMPILE_TIMEOUT_S:
+                shutil.rmtree(left_behind)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=COMPILING) as folder:
         made = Path(folder) / path.name
         subprocess.run(
             [*command, str(SOURCE), "-o", str(made), "-lm"],
@@ -227,6 +268,7 @@ def _compile(command: list[str], path: Path) -> None:
             file.write(digest)  # a loader does not look beyond the sections
             file.flush()
             os.fsync(file.fileno())
+        made.chmod(0o700)
         made.rename(path)
     LOG.info("compiled the LSTM's steps into %s", path)
 

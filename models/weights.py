@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import stat
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,15 @@ from torch import Tensor, nn
 from models.convnets import SqueezeNet
 from models.percepts import WrappedConvnet
 
+MOST_BYTES = 2**36
+"""Of a file: more than any model that is built here has."""
+MOST_HEADER = 2**24
+"""Bytes of a .safetensors file's header; tasks/weights_told.py reads as many."""
+_DTYPES = (
+    torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8, torch.int8, torch.int16, torch.int32,
+    torch.int64, torch.bool,
+)  # fmt: skip
+"""Of numbers that can be checked and turned into the model's."""
 SHOWN = 3
 """Names that a message lists before it only counts."""
 
@@ -72,6 +82,11 @@ def load_weights(model: nn.Module, path: Path, *, expect: str | None = None) -> 
             f"{path} is no file of weights that can be read: it must end in {', '.join(_READERS)}"
         )
     try:
+        before = path.stat()
+        if not stat.S_ISREG(before.st_mode) or before.st_size > MOST_BYTES:
+            raise WeightsError(
+                f"the weights {path} are no file, or one of more than {MOST_BYTES >> 30} GiB: name a file of weights"
+            )
         with path.open("rb") as source:
             digest = hashlib.file_digest(source, "sha256").hexdigest()
     except OSError as error:
@@ -85,6 +100,10 @@ def load_weights(model: nn.Module, path: Path, *, expect: str | None = None) -> 
     wanted = inner.state_dict()
     try:
         found = reader(path, sum(each.numel() for each in wanted.values()))
+        fitted = _fit(
+            _named(found, inner, path), wanted, f"{path} does not fit {type(inner).__name__}"
+        )
+        after = path.stat()
     except WeightsError:
         raise
     except Exception as error:
@@ -93,15 +112,23 @@ def load_weights(model: nn.Module, path: Path, *, expect: str | None = None) -> 
         raise WeightsError(
             f"{path} is damaged, or no {path.suffix} file of plain tensors ({kind}): copy it again from where it came"
         ) from error
-    if isinstance(inner, SqueezeNet) and not found.keys().isdisjoint(SQUEEZENET_NAMES):
-        if inner.conv10_padding != 1:
-            raise WeightsError(
-                f"{path} has the weights of Caffe's SqueezeNet, which pads conv10 by 1: build it with conv10_padding=1"
-            )
-        found = {SQUEEZENET_NAMES.get(name, name): value for name, value in found.items()}
-    fitted = _fit(found, wanted, f"{path} does not fit {type(inner).__name__}")
+    if (before.st_ino, before.st_size, before.st_mtime_ns) != (
+        after.st_ino, after.st_size, after.st_mtime_ns,
+    ):  # fmt: skip
+        raise WeightsError(f"{path} was written to while it was read: start again when it is whole")
     inner.load_state_dict(fitted, assign=any(each.is_meta for each in wanted.values()))
     return digest
+
+
+def _named(found: Mapping[str, Tensor], model: nn.Module, path: Path) -> Mapping[str, Tensor]:
+    """Caffe's names as ours."""
+    if not isinstance(model, SqueezeNet) or found.keys().isdisjoint(SQUEEZENET_NAMES):
+        return found
+    if model.conv10_padding != 1:
+        raise WeightsError(
+            f"{path} has the weights of Caffe's SqueezeNet, which pads conv10 by 1: build it with conv10_padding=1"
+        )
+    return {SQUEEZENET_NAMES.get(name, name): value for name, value in found.items()}
 
 
 def _fit(
@@ -122,6 +149,9 @@ def _fit(
             else "it has the weights of another network, so name the right file"
         )
         raise WeightsError(f"{complaint}: {' and '.join(problems)}; {way_out}")
+    other = [f"{name} {_strange(value)}" for name, value in found.items() if _strange(value)]
+    if other:
+        raise WeightsError(f"{complaint}: {_listed(other)}; save it as a plain tensor on the CPU")
     other = [
         f"{name} is {tuple(found[name].shape)} instead of {tuple(value.shape)}"
         for name, value in wanted.items()
@@ -136,10 +166,52 @@ def _fit(
     ]
     if other:
         raise WeightsError(f"{complaint}: {_listed(other)}")
+    other = [name for name, value in found.items() if value.is_meta]
+    if other:
+        raise WeightsError(f"{complaint}: there are no numbers in {_listed(other)}")
     other = [name for name, value in found.items() if not torch.isfinite(value).all()]
     if other:
         raise WeightsError(f"{complaint}: not every number is finite in {_listed(other)}")
-    return {name: found[name].to(value.dtype) for name, value in wanted.items()}
+    fitted: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, value in wanted.items():
+        fitted[name] = _own(found[name], value.dtype, taken)
+    other = [f"{name} in {value.dtype}" for name, value in fitted.items() if _overflows(found[name], value)]  # fmt: skip
+    if other:
+        raise WeightsError(f"{complaint}: not every number can be had of {_listed(other)}")
+    return fitted
+
+
+def _strange(value: Tensor) -> str:
+    """What a tensor is that a file can hold and a model cannot take, and whose numbers nobody could look at."""
+    if value.is_nested:
+        return "is a nested tensor"
+    if value.layout != torch.strided:
+        return f"is a sparse tensor ({value.layout})"
+    if value.is_quantized:
+        return "is a quantised tensor"
+    if value.device.type not in ("cpu", "meta"):
+        return f"is a tensor on {value.device}"
+    return "" if value.dtype in _DTYPES else f"is a tensor of {value.dtype}"
+
+
+def _own(value: Tensor, dtype: torch.dtype, taken: set[int]) -> Tensor:
+    """A plain tensor with numbers of its own: in a file two may share theirs, or be one number that is shown many times."""
+    turned = value.detach().to(dtype)
+    whole = turned.untyped_storage().nbytes() == turned.numel() * turned.element_size()
+    if not whole or not turned.is_contiguous() or turned.data_ptr() in taken:
+        turned = turned.clone(memory_format=torch.contiguous_format)
+    taken.add(turned.data_ptr())
+    return turned
+
+
+def _overflows(value: Tensor, turned: Tensor) -> bool:
+    """Whether numbers became others, more than floating-point numbers are rounded."""
+    if value.dtype == turned.dtype:
+        return False
+    if turned.is_floating_point():
+        return not bool(torch.isfinite(turned).all())
+    return not torch.equal(turned.to(value.dtype), value)
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -153,38 +225,72 @@ def _first_line(error: Exception) -> str:
 
 
 def _read_torch(path: Path, limit: int) -> dict[str, Tensor]:
+    with path.open("rb") as source:
+        zipped = source.read(4) == b"PK\x03\x04"  # else of before torch 1.6, without checksums
+    if zipped:
+        _check_zip(path)
     # weights_only: an unpickler that knows tensors and plain containers, and calls nothing a file names.
     content = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+        isinstance(name, str) and type(value) in (Tensor, nn.Parameter)
+        for name, value in content.items()
     ):
         raise WeightsError(f"{path} holds no state dict: a mapping from names to tensors is wanted")
     return dict(content)
 
 
-def _read_safetensors(path: Path, limit: int) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
+def _check_zip(path: Path) -> None:
+    """Hold all members against their checksums, which torch does not look at: a flipped bit would be another weight."""
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{member.filename} is packed, as torch packs nothing")
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"the checksum of {damaged} differs")
 
-    return load_file(path)
+
+def _read_safetensors(path: Path, limit: int) -> dict[str, Tensor]:
+    from safetensors import safe_open
+
+    with path.open("rb") as source:
+        header = int.from_bytes(source.read(8), "little")
+    if header > MOST_HEADER:
+        raise ValueError(f"a header of {header} bytes")
+    with safe_open(path, framework="pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - no mapping
+        if (
+            sum(map(math.prod, shapes.values())) > limit
+        ):  # unread: what does not fit is told by names and shapes
+            return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+        # Copies: else they would be the file's own pages, and become other numbers when somebody writes over it.
+        return {name: file.get_tensor(name).clone() for name in shapes}
 
 
 def _read_npz(path: Path, limit: int) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     left = limit
     with zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
+        for member in archive.infolist():
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f"{member.filename} is packed in a way that NumPy does not pack")
+            name = member.filename.removesuffix(".npy")
+            if name in found:
+                raise ValueError(f"{name} is there twice")
             # The header first: a few bytes can claim, or be unpacked to, more than the machine's memory.
             with archive.open(member) as source:
                 left -= math.prod(_npy_shape(source))
             if left < 0:
                 raise WeightsError(
-                    f"{path} does not fit: up to {member} it has {limit - left} numbers, the whole model {limit}"
+                    f"{path} does not fit: up to {member.filename} it has {limit - left} numbers, the whole model {limit}"
                 )
             with archive.open(member) as source:
                 array = np.lib.format.read_array(source, allow_pickle=False)
-            found[member.removesuffix(".npy")] = torch.from_numpy(array)
+                if source.read(1):  # at a member's end its checksum is looked at
+                    raise ValueError(f"{name} goes on behind its numbers")
+            found[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
     return found
 
 
@@ -193,8 +299,10 @@ def _npy_shape(source: IO[bytes]) -> tuple[int, ...]:
     if version != (1, 0):  # of which a header has at most 64 KiB
         raise ValueError(f"npy version {version} is not read here")
     shape, _, dtype = np.lib.format.read_array_header_1_0(source)
-    if dtype.kind not in "fiu":
+    if dtype.kind not in "fiu" or dtype.itemsize > 8:
         raise ValueError(f"an array of {dtype} where numbers are wanted")
+    if any(size < 0 for size in shape):
+        raise ValueError(f"an array of shape {shape}")
     return tuple(shape)
 
 

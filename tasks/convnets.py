@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from models.percepts import Convnet
 
+MOST_CLASSES = 1_000_000
 Precision: TypeAlias = Literal["float32", "float16", "bfloat16"]
 """In which numbers a convnet computes."""
 
@@ -285,8 +286,10 @@ def convnet(
     made_with = {**known.arguments, **arguments}
     if name == "squeezenet" and ready == PREPROCESSINGS["torchvision"]:
         made_with["conv10_padding"] = arguments.get("conv10_padding", 0)
-    if made_with["num_classes"] < 1:
-        raise ValueError(f"num_classes={made_with['num_classes']}: there is at least 1 class")
+    if not 1 <= made_with["num_classes"] <= MOST_CLASSES:
+        raise ValueError(
+            f"num_classes={made_with['num_classes']}: there is at least 1 class and at most {MOST_CLASSES}, for the weights {weights} too"
+        )
     divisor = made_with.get("divisor", 1)
     if divisor == 1:  # as it always was: only a narrow copy has it among its arguments
         made_with.pop("divisor", None)
@@ -408,6 +411,8 @@ def _preprocessing(given: str | Preprocessing) -> Preprocessing:
 
 def _sha256_of(path: Path) -> str:
     try:
+        if path.exists() and not path.is_file():  # such as a pipe, which would never end
+            raise ValueError(f"the weights {path} are no file: name a file of weights")
         with path.open("rb") as source:
             return hashlib.file_digest(source, "sha256").hexdigest()
     except OSError as error:

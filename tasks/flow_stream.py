@@ -181,7 +181,7 @@ def size_of(plan: StorePlan) -> tuple[int, int]:
     """
     match plan.made_of.get("size"):
         case [int(rows), int(columns)] if (
-            plan.dtype == "uint8" and plan.frame_size == 2 * rows * columns
+            rows > 0 and plan.dtype == "uint8" and plan.frame_size == 2 * rows * columns
         ):
             return rows, columns
     raise ValueError(

@@ -29,8 +29,11 @@ MAX_VIDEOS_PER_SHARD = 20_000
 MAX_ID_LENGTH = 255
 """With these two the header of a shard stays below the 100 MB that safetensors reads."""
 
-MAX_STORE_JSON = 2**28
-"""Bytes; a store of a million videos needs a fifth of this, and nothing larger is read."""
+MAX_STORE_JSON = 2**27
+"""Bytes; a store of a million videos needs two fifths of this, and nothing larger is read."""
+MAX_PARTS = 2**23
+"""Values that are set apart by commas: two a video. More would take gigabytes of memory before they are looked at."""
+MAX_FRAME_SIZE = 2**31
 
 Clip: TypeAlias = tuple[str, int]
 """A video's id and its number of frames."""
@@ -80,9 +83,10 @@ class StorePlan:
             raise ValueError(
                 f"dtype {self.dtype!r} is not stored: choose from {', '.join(ITEM_BYTES)}"
             )
-        if type(self.frame_size) is not int or self.frame_size < 1:
+        if type(self.frame_size) is not int or not 1 <= self.frame_size <= MAX_FRAME_SIZE:
             raise ValueError(
-                f"frame_size is {self.frame_size!r}, but a feature is a whole number of numbers: pass at least 1"
+                f"frame_size is {self.frame_size!r}, but a feature is a whole number of numbers: pass at least 1, and at most "
+                f"{MAX_FRAME_SIZE}"
             )
         shards = tuple(tuple((video, frames) for video, frames in shard) for shard in self.shards)
         _check_shards(shards)
@@ -221,9 +225,12 @@ def read_plan(folder: Path) -> StorePlan:
     """
     path = folder / NAME
     try:
+        if path.exists() and not path.is_file():  # such as a pipe, which would never end
+            raise StoreDamaged(f"{path} is no file: remove it and make the store again")
         with path.open("rb") as source:
             too_large = os.fstat(source.fileno()).st_size > MAX_STORE_JSON
             content = b"" if too_large else source.read()
+            too_large = too_large or content.count(b",") > MAX_PARTS
     except FileNotFoundError:
         raise StoreIncomplete(
             f"{folder} holds no store of features: there is no {NAME}; extract them first, or name another folder"
@@ -233,7 +240,7 @@ def read_plan(folder: Path) -> StorePlan:
         try:
             plan = _plan_from(json.loads(content))
         except (ValueError, TypeError, LookupError, RecursionError) as error:
-            problem = f"it states no plan ({str(error) or type(error).__name__})"
+            problem = f"it states no plan ({str(error)[:300] or type(error).__name__})"
         else:
             if plan.encoded() == content:
                 return plan
@@ -281,18 +288,28 @@ def _check_shards(shards: tuple[tuple[Clip, ...], ...], limit: int = MAX_VIDEOS_
             seen.add(video)
 
 
-def _check_clip(video: object, frames: object) -> None:
+def id_problem(video: object) -> str:
+    """Why something cannot be a video's id in a store; empty if it can."""
     if (
-        not isinstance(video, str)
-        or not 1 <= len(video) <= MAX_ID_LENGTH
-        or not video.isprintable()
-        or video != video.strip()
-        or video == "__metadata__"
+        isinstance(video, str)
+        and 1 <= len(video) <= MAX_ID_LENGTH
+        and video.isprintable()
+        and video == video.strip()
+        and video != "__metadata__"
     ):
-        raise ValueError(
-            f"{video!r} cannot be a video's id: pass 1 to {MAX_ID_LENGTH} printable characters without "
-            "spaces around them, and not safetensors' own __metadata__"
-        )
+        return ""
+    shown = repr(video)
+    shown = shown if len(shown) <= MAX_ID_LENGTH else f"{shown[:40]}..."
+    return (
+        f"{shown} cannot be a video's id: pass 1 to {MAX_ID_LENGTH} printable characters without "
+        "spaces around them, and not safetensors' own __metadata__"
+    )
+
+
+def _check_clip(video: object, frames: object) -> None:
+    problem = id_problem(video)
+    if problem:
+        raise ValueError(problem)
     if type(frames) is not int or not 1 <= frames < 2**31:
         raise ValueError(
             f"video {video} has {frames!r} frames: a number from 1 to 2^31 - 1 is needed; leave empty videos out"

@@ -129,7 +129,11 @@ def video_flow(set_name: str, flow: str = "") -> VideoFlow:
     index = read(set_name)
     place, plan = the_store(index, "flow", flow)
     match plan.made_of:
-        case {"method": str(method), "bound": float(bound), "size": [int(rows), int(columns)]}:
+        case {
+            "method": str(method),
+            "bound": float(bound),
+            "size": [int(rows), int(columns)],
+        } if rows > 0 and plan.dtype == "uint8" and plan.frame_size == 2 * rows * columns:
             return VideoFlow(
                 set_name=set_name,
                 index=index.identity,

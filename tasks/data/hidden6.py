@@ -8,34 +8,37 @@ Shapes: T frames of a video, R rows of the dataset (frames of all videos), D num
 """
 
 import hashlib
+import io
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal, cast
+
+import numpy as np
 
 from tasks.data import writing
-from tasks.data.feature_pieces import Features
-from tasks.data.feature_plan import ITEM_BYTES, Clip, StorePlan
+from tasks.data.feature_plan import ITEM_BYTES, StorePlan, id_problem
 from tasks.data.feature_shards import shards_missing, write_shard
 from tasks.data.features import FeatureStore
+from tasks.data.hdf5_rows import Rows, opened
 from tasks.data.labels import nfc
 from tasks.data.made_of import FILE as MADE_OF
 from tasks.data.made_of import told_of
 from tasks.data.plain_json import JSON
 from tasks.data.sheet import id_of
 
-if TYPE_CHECKING:
-    from h5py import Dataset
-
 DATASET = "hidden6"
 HDF5, LABELS, NUM_FRAMES, NAMES = "hidden6.h5", "labels.txt", "num_frames.txt", "names.txt"
 CLASSES = "classes.txt"
+MOST_CLASSES = 100_000
+"""Several times those of any set; labels count from 0, so one larger label would stand for as many classes before it."""
+MOST_TEXT_BYTES, MOST_LINES = 2**26, 2**22
+"""Of a text file: a line for each of four million videos."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,8 +80,8 @@ def read_listing(source: Source) -> Listing:
     Raises:
         ValueError: when one is no such file, a line is no such number, a name is there twice, or lengths differ.
     """
-    labels = _numbers(source.labels, least=0)
-    frames = _numbers(source.num_frames, least=1)
+    labels = _numbers(source.labels, least=0, most=MOST_CLASSES - 1)
+    frames = _numbers(source.num_frames, least=1, most=2**31 - 1)
     if source.names:
         ids = [id_of(nfc(line)) for line in lines_of(source.names)]
     else:
@@ -90,6 +93,9 @@ def read_listing(source: Source) -> Listing:
             )
     first: dict[str, int] = {}
     for place, video in enumerate(ids, start=1):
+        problem = id_problem(video)
+        if problem:
+            raise ValueError(f"{source.names}, line {place}: {problem}")
         if first.setdefault(video, place) != place:
             raise ValueError(
                 f"{source.names}, line {place}: {video!r} is there twice, on line {first[video]} too: ids have to differ"
@@ -117,7 +123,7 @@ def plan_hidden6(
     Raises:
         ValueError: when the files contradict each other or hold something else, naming file and line.
     """
-    with _opened(source.hdf5, source.dataset) as rows_RD:
+    with opened(source.hdf5, source.dataset) as rows_RD:
         if sum(listing.num_frames) != rows_RD.shape[0]:
             raise ValueError(
                 f"{source.num_frames} says {sum(listing.num_frames)} frames and {source.dataset} of {source.hdf5} has "
@@ -126,7 +132,7 @@ def plan_hidden6(
         return StorePlan.cut(
             {**_made_of(source), **(made_of or {})},
             list(zip(listing.ids, listing.num_frames, strict=True)),
-            int(rows_RD.shape[1]),
+            rows_RD.shape[1],
             shard_bytes,
             dtype=dtype or _own_dtype(source.hdf5, rows_RD),
         )
@@ -155,11 +161,17 @@ def write_hidden6(
     clips = [clip for shard in plan.shards for clip in shard]
     ends = accumulate(frames for _, frames in clips)
     starts = dict(zip((video for video, _ in clips), [0, *ends], strict=False))
-    with _opened(source.hdf5, source.dataset) as rows_RD:
+    with opened(source.hdf5, source.dataset) as rows_RD:
         missing = shards_missing(folder, plan)
         for done, number in enumerate(missing, start=len(plan.shards) - len(missing) + 1):
             write_shard(
-                folder, plan, number, _rows(source.hdf5, rows_RD, starts, plan.shards[number])
+                folder,
+                plan,
+                number,
+                (
+                    (video, rows_RD.pieces(starts[video], frames))
+                    for video, frames in plan.shards[number]
+                ),
             )
             if progress:
                 progress(done, len(plan.shards))
@@ -247,47 +259,8 @@ def export_hidden6(
         shutil.rmtree(beside, ignore_errors=True)
 
 
-@contextmanager
-def _opened(path: Path, dataset: str) -> Iterator["Dataset"]:
-    import h5py
-
-    if not path.is_file():
-        raise ValueError(f"{path} is no file: name the HDF5 file with the dataset {dataset}")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(
-            f"{path} is no whole HDF5 file ({error}): copy it again from where it came"
-        ) from None
-    with file:
-        rows_RD = file.get(dataset)
-        if not isinstance(rows_RD, h5py.Dataset):
-            raise ValueError(  # noqa: TRY004 - a file's content, not an argument's type
-                f"{path} has no dataset {dataset!r}: it has {', '.join(file) or 'nothing'}"
-            )
-        if rows_RD.ndim != 2 or rows_RD.shape[1] < 1 or rows_RD.dtype.kind != "f":
-            raise ValueError(
-                f"{dataset} of {path} is {rows_RD.dtype} {rows_RD.shape}: rows of floating-point features are needed"
-            )
-        yield rows_RD
-
-
-def _rows(
-    path: Path, rows_RD: "Dataset", starts: Mapping[str, int], clips: Sequence[Clip]
-) -> Iterator[tuple[str, Features]]:
-    for video, frames in clips:
-        start = starts[video]
-        try:
-            features_TD = rows_RD[start : start + frames]
-        except OSError as error:
-            raise ValueError(
-                f"rows {start} to {start + frames - 1} of {path} cannot be read ({error}): copy it again"
-            ) from None
-        yield video, features_TD
-
-
-def _own_dtype(path: Path, rows_RD: "Dataset") -> Literal["float16", "float32"]:
-    name = rows_RD.dtype.newbyteorder("=").name
+def _own_dtype(path: Path, rows_RD: Rows) -> Literal["float16", "float32"]:
+    name = np.dtype(rows_RD.dtype).name
     if name not in ITEM_BYTES:
         raise ValueError(
             f"the features of {path} are {name}, which a store has not: pass dtype float16 or float32"
@@ -317,10 +290,18 @@ def lines_of(path: Path) -> list[str]:
     """The lines of a text file without spaces around them.
 
     Raises:
-        ValueError: when there is no such file, it cannot be read, or it is no text.
+        ValueError: when there is no such file, it cannot be read, it is no text, or longer than any list of videos.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        if not (path.is_file() or path.is_dir()) and path.exists():
+            raise ValueError(f"{path} is no regular file: name a file with a line for each video")
+        with path.open("rb") as source:
+            content = source.read(MOST_TEXT_BYTES + 1)
+        if len(content) > MOST_TEXT_BYTES or content.count(b"\n") > MOST_LINES:
+            raise ValueError(
+                f"{path} is longer than {MOST_TEXT_BYTES >> 20} MiB or {MOST_LINES} lines: name a file with a line for each video"
+            )
+        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8").read()
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist: name a file with a line for each video") from None
     except UnicodeDecodeError:
@@ -332,13 +313,16 @@ def lines_of(path: Path) -> list[str]:
     return [line.strip() for line in text.removesuffix("\n").split("\n")]
 
 
-def _numbers(path: Path, *, least: int) -> list[int]:
+def _numbers(path: Path, *, least: int, most: int) -> list[int]:
     numbers = []
     for place, line in enumerate(lines_of(path), start=1):
         # Eighteen digits: more are a mistake, and no int of ours.
-        if not (line.isascii() and line.isdecimal() and len(line) <= 18 and int(line) >= least):
+        if not (
+            line.isascii() and line.isdecimal() and len(line) <= 18 and least <= int(line) <= most
+        ):
+            shown = line if len(line) <= 40 else f"{line[:40]}..."
             raise ValueError(
-                f"{path}, line {place} is {line!r}: a whole number from {least} on is needed, one a video"
+                f"{path}, line {place} is {shown!r}: a whole number from {least} to {most} is needed, one a video"
             )
         numbers.append(int(line))
     return numbers

@@ -12,6 +12,8 @@ from tasks.data.plain_json import JSON
 
 FILE = "made_of.json"
 FORMAT = 1
+MOST_BYTES = 2**24
+"""Of the file: a thousand times what it takes."""
 
 
 def told_of(set_name: str, plan: StorePlan) -> str:
@@ -43,14 +45,16 @@ def labels_carried(hdf5: Path, videos: str) -> dict[str, JSON]:
     """
     for folder in (hdf5.parent, hdf5.resolve().parent):
         path = folder / FILE
-        if path.exists():
+        if path.is_file():
             return _carried(path, videos)
     return {}
 
 
 def _carried(path: Path, videos: str) -> dict[str, JSON]:
     try:
-        content = json.loads(path.read_bytes())
+        with path.open("rb") as source:
+            text = source.read(MOST_BYTES + 1)
+        content = json.loads(text) if len(text) <= MOST_BYTES else None
     except (OSError, ValueError, RecursionError):
         content = None
     match content:

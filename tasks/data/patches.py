@@ -187,7 +187,11 @@ def find_patches(set_name: str, store: str = "", knob: str = "patches") -> Patch
     place, plan = the_store(index, "patches", store, knob)
     sides(index)
     match plan.made_of:
-        case {"colour": "gray" | "rgb" as colour, "side": int(side), "per_video": int(per_video)}:
+        case {
+            "colour": "gray" | "rgb" as colour,
+            "side": int(side),
+            "per_video": int(per_video),
+        } if plan.dtype == "uint8" and plan.frame_size == side**2 * CHANNELS[colour]:
             return Patches(
                 set_name=set_name,
                 index=index.identity,

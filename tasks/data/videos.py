@@ -248,7 +248,7 @@ def check_alike(labelled: VideoPercepts, unlabelled: VideoPercepts) -> None:
             }
             for each in (first, second)
         )
-        if not first["made_by"]:
+        if not first.get("made_by"):
             raise ValueError(
                 f"what made the features of {labelled.set_name} is not known: import both sets' with one --made-by TEXT"
             )

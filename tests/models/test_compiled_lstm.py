@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import stat
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -89,6 +90,100 @@ def test_a_library_that_was_cut_is_compiled_again(tmp_path, left):
     done = in_a_new_process(run, XDG_CACHE_HOME=str(tmp_path))
     assert done.stdout.strip() == "compiled", done.stderr
     assert library.stat().st_size == whole
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """The path of a library's folder and name, and its content, as this machine compiles it."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        compiled_lstm._load(torch.float32)
+    (library,) = (folder / "video-lstm-harness").iterdir()
+    return library.name, library.read_bytes()
+
+
+def cached(tmp_path, monkeypatch, compiled, mode=0o700):
+    """A cache folder that has the library already, and compilers that fail."""
+    name, content = compiled
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "video-lstm-harness"
+    folder.mkdir(mode=0o700)
+    (folder / name).write_bytes(content)
+    (folder / name).chmod(mode)
+
+    def never(command, path):
+        raise compiled_lstm.NoCompilerError(f"{path} was to be compiled")
+
+    monkeypatch.setattr(compiled_lstm, "_compile", never)
+    return folder / name
+
+
+def test_a_library_of_ones_own_is_taken(tmp_path, monkeypatch, compiled):
+    library = cached(tmp_path, monkeypatch, compiled)
+    compiled_lstm._load(torch.float32)
+    assert stat.S_IMODE(library.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
+def test_a_library_that_others_could_write_is_not_taken(mode, tmp_path, monkeypatch, compiled):
+    cached(tmp_path, monkeypatch, compiled, mode)
+    with pytest.raises(compiled_lstm.NoCompilerError, match="was to be compiled"):
+        compiled_lstm._load(torch.float32)
+
+
+def test_a_library_by_a_link_is_not_taken(tmp_path, monkeypatch, compiled):
+    library = cached(tmp_path, monkeypatch, compiled)
+    library.rename(tmp_path / "elsewhere.so")
+    library.symlink_to(tmp_path / "elsewhere.so")
+    with pytest.raises(compiled_lstm.NoCompilerError, match="was to be compiled"):
+        compiled_lstm._load(torch.float32)
+
+
+def test_a_library_of_another_user_is_not_taken(tmp_path, monkeypatch, compiled):
+    """Nor is any in another's folder: a folder of one's own is beside it."""
+    library = cached(tmp_path, monkeypatch, compiled)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(
+        compiled_lstm.NoCompilerError, match="any code could be there: set XDG_CACHE_HOME"
+    ):
+        compiled_lstm._load(torch.float32)
+    assert not compiled_lstm._is_whole(library)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_beside_another_users_folder_one_of_ones_own_is_made(tmp_path, monkeypatch, compiled):
+    library = cached(tmp_path, monkeypatch, compiled)
+    os.chown(library.parent, 12345, 12345)
+    with pytest.raises(compiled_lstm.NoCompilerError, match="video-lstm-harness-0/lstm_step"):
+        compiled_lstm._load(torch.float32)
+    library.parent.with_name("video-lstm-harness-0").chmod(0o700)
+    library.rename(library.parent.with_name("video-lstm-harness-0") / library.name)
+    compiled_lstm._load(torch.float32)
+    os.chown(library.parent.with_name("video-lstm-harness-0") / library.name, 12345, 12345)
+    with pytest.raises(compiled_lstm.NoCompilerError, match="was to be compiled"):
+        compiled_lstm._load(torch.float32)
+
+
+def test_a_folder_that_others_may_write_to_is_closed(tmp_path, monkeypatch, compiled):
+    library = cached(tmp_path, monkeypatch, compiled)
+    library.parent.chmod(0o777)
+    compiled_lstm._load(torch.float32)
+    assert stat.S_IMODE(library.parent.stat().st_mode) == 0o700
+
+
+def test_what_a_killed_compiler_left_behind_is_removed_when_it_is_old(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "video-lstm-harness"
+    old, new, others = (folder / name for name in ("compiling-old", "compiling-new", "kept"))
+    for each in (old, new, others):
+        each.mkdir(parents=True)
+        (each / "half.so").touch()
+    for each in (old, others):
+        os.utime(each, (0, 0))
+    compiled_lstm._load(torch.float32)
+    found = {path.name for path in folder.iterdir() if path.suffix != ".so"}
+    assert found == {"compiling-new", "kept"}
 
 
 def test_no_home_folder_is_no_failure(monkeypatch):

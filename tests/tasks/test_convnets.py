@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -332,6 +333,49 @@ def test_what_does_not_exist_is_refused_with_what_does(squeezenet: Path, tmp_pat
         (lambda: replace(raw_pixels(), feature_size=0), "feature_size=0"),
     ):
         with pytest.raises(ValueError, match=sentence):
+            make()
+
+
+@pytest.mark.parametrize(
+    ("conv1", "fc8", "sentence"),
+    [
+        (
+            [96, 20, 7, 7],
+            [2**60, 2048],
+            f"num_classes={2**60}: there is at least 1 class and at most",
+        ),
+        ([96, 20, 7, 7], [-1, 2048], "num_classes=-1: there is at least 1 class"),
+        ([7, 20, 7, 7], [101, 2048], "divisor=13: it must divide every width"),
+        ([-96, 20, 7, 7], [101, 2048], "divisor=-1: it must divide every width"),
+        ([96, 20, 7, 7], [1e999, 2048], "is damaged, or no .safetensors file"),
+        ([96, 20, 7, 7], [101, 2048], "is damaged, or no .safetensors file"),
+    ],
+)
+def test_a_header_that_claims_any_shapes_is_refused_in_one_sentence(
+    conv1: list[int], fc8: list[float], sentence: str, tmp_path: Path
+) -> None:
+    shapes = {"conv1.weight": conv1, "fc8.weight": fc8}
+    header = json.dumps(
+        {
+            name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}
+            for name, shape in shapes.items()
+        }
+    ).encode()
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
+        convnet("cnn_m_2048", weights=path).check()
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_no_file_are_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "endless.pth"
+    path.symlink_to("/dev/zero")
+    for make in (
+        lambda: convnet("vgg16", weights=path),
+        lambda: own_convnet(nets.SqueezeNet, feature_size=4, preprocessing="caffe", weights=path),
+    ):
+        with pytest.raises(ValueError, match=r"endless\.pth are no file"):
             make()
 
 

@@ -238,6 +238,37 @@ def test_a_plan_that_says_it_is_large_costs_nothing(
     assert feature_plan.read_plan(tmp_path) == huge
 
 
+def test_a_store_json_of_many_small_parts_is_not_taken_apart(tmp_path: Path) -> None:
+    """Each takes twenty times its bytes as a Python object."""
+    (tmp_path / "store.json").write_bytes(b"[" + b"[]," * (2**23 + 1) + b"[]]")
+    tracemalloc.start()
+    try:
+        with pytest.raises(StoreDamaged, match="larger than any store's"):
+            FeatureStore.open(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("number", [2**31 + 1, 10**4000], ids=["beyond", "digits"])
+def test_a_feature_of_more_numbers_than_any_is_a_named_error(tmp_path: Path, number: int) -> None:
+    fields = json.loads(small_plan().encoded()) | {"frame_size": number}
+    (tmp_path / "store.json").write_text(json.dumps(fields))
+    with pytest.raises(StoreDamaged, match="frame_size is") as caught:
+        FeatureStore.open(tmp_path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_what_is_no_file_is_no_store_json(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "store.json")
+    with pytest.raises(StoreDamaged, match=r"store\.json is no file"):
+        FeatureStore.open(tmp_path)
+    (tmp_path / "store.json").unlink()
+    (tmp_path / "store.json").mkdir()
+    with pytest.raises(StoreDamaged, match=r"store\.json is no file"):
+        FeatureStore.open(tmp_path)
+
+
 @quick
 @given(data=st.data())
 def test_any_shard_of_the_right_size_is_a_named_error(whole: Path, data: st.DataObject) -> None:

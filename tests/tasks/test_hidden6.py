@@ -1,6 +1,7 @@
 """The authors' layout: what goes in comes out, bit by bit, and files that contradict each other are refused."""
 
 import hashlib
+import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -11,10 +12,11 @@ from typing import Literal
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tasks.data import hidden6
 from tasks.data.features import FeatureStore, StoreIncomplete, StoreMismatch
 from tasks.data.hidden6 import Imported, Source, export_hidden6, import_hidden6
 from tests.tasks.feature_sets import quick
@@ -66,7 +68,7 @@ def rows(dtype: str = "<f4", width: int = 5) -> NDArray[np.generic]:
     return np.random.default_rng(0).standard_normal((sum(FRAMES), width)).astype(dtype)
 
 
-@quick
+@settings(quick, max_examples=12)  # each has processes to start
 @given(
     frames=st.lists(st.integers(1, 9), min_size=1, max_size=9),
     width=st.integers(1, 5),
@@ -159,10 +161,24 @@ def test_another_import_into_the_same_folder_is_refused(files: Files) -> None:
         ({"labels": [1, 2, -1]}, "labels.txt, line 3 is '-1': a whole number from 0"),
         ({"labels": ["1,2", 2, 1]}, "labels.txt, line 1 is '1,2'"),
         ({"frames": [3, 0, 5]}, "num_frames.txt, line 2 is '0': a whole number from 1"),
+        (
+            {"frames": [3, 2**31, 5]},
+            "num_frames.txt, line 2 is '2147483648': a whole number from 1 to 2147483647",
+        ),
+        (
+            {"labels": [1, 999999999999999999, 0]},
+            "labels.txt, line 2 is '999999999999999999': a whole number from 0 to 99999",
+        ),
         ({"frames": [3, "", 5]}, "num_frames.txt, line 2 is ''"),
         ({"frames": [3, "9" * 5000, 5]}, "num_frames.txt, line 2"),
         ({"frames": []}, "num_frames.txt, line 1 is ''"),
         ({"names": ["a", "b"]}, "names.txt has 2 lines and"),
+        ({"names": ["a", "b\tc", "d"]}, "names.txt, line 2: 'b\\tc' cannot be a video's id"),
+        ({"names": ["a", "", "d"]}, "names.txt, line 2: '' cannot be a video's id"),
+        (
+            {"names": ["a", "b", "d" * 300]},
+            f"names.txt, line 3: '{'d' * 39}... cannot be a video's id",
+        ),
         ({"names": ["a", "b", "a"]}, "'a' is there twice"),
         ({"rows_RD": rows("<i4")}, "is int32 (8, 5): rows of floating-point"),
         ({"rows_RD": np.zeros(8, np.float32)}, "(8,): rows of floating-point"),
@@ -203,6 +219,36 @@ def test_what_is_no_such_file_is_refused(files: Files) -> None:
         files.read()
     (files.folder / "labels.txt").unlink()
     with pytest.raises(ValueError, match="does not exist"):
+        files.read()
+
+
+@pytest.mark.parametrize("name", ["labels", "num_frames", "names"])
+@pytest.mark.parametrize("line", ["", "1"])
+def test_a_list_longer_than_any_is_refused_before_all_of_it_is_read(
+    files: Files, name: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.write(rows())
+    path = files.folder / f"{name}.txt"
+    with path.open("a") as sink:
+        sink.truncate(2**40)  # a hole
+    with pytest.raises(ValueError, match=f"{name}.txt is longer than 64 MiB or 4194304 lines"):
+        files.read()
+    path.write_text(f"{line}\n" * 11)
+    monkeypatch.setattr(hidden6, "MOST_LINES", 10)
+    with pytest.raises(ValueError, match=f"{name}.txt is longer than 64 MiB or 10 lines"):
+        files.read()
+
+
+def test_what_is_no_regular_file_is_no_list(files: Files) -> None:
+    files.write(rows())
+    path = files.folder / "labels.txt"
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match=r"labels\.txt is no regular file"):
+        files.read()
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=r"labels\.txt is no regular file"):
         files.read()
 
 
