@@ -6,13 +6,14 @@ from the cells' runs, and a digest says whether they are still those that were c
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from configs.experiment import Experiment
-from harness import collect, provenance
+from harness import carried_form, collect, provenance
 from harness.files import sha256
 from harness.plan import Plan
 from harness.result import Result
@@ -171,22 +172,44 @@ def whole(experiment: Experiment, plan: Plan, settings: tuple[str, ...]) -> Whol
     )
 
 
-def read(text: str) -> Carried:
-    """Read an evidence.json.
+def read(text: str, name: str) -> Carried:
+    """Read an evidence.json, of which nothing is believed before it was checked.
+
+    Args:
+        text: what is in it.
+        name: of the report or the experiment that it has to be of.
 
     Raises:
-        NotCarried: when it is none of this version.
+        NotCarried: when it is none of this version, or anything in it is not what it must be.
     """
     try:
-        content = json.loads(text)
-        known = content["format"] == FORMAT and isinstance(content["runs"], dict)
-    except (ValueError, KeyError, TypeError):
-        known = False
-    if not known:
+        content = carried_form.parsed(text)
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise NotCarried(
+                f"its {FILE} was written by another version of this harness: `harness collect` it again"
+            )
+        carried_form.check(content, name)
+    except ValueError as error:
         raise NotCarried(
-            "its evidence.json was written by another version of this harness: `harness collect` it again"
-        )
+            f"its {FILE} is not what `harness collect` writes ({error}): `harness collect` it again"
+        ) from None
     return Carried(content=content)
+
+
+def fit(whole: Carried, parts: Mapping[str, Carried]) -> None:
+    """See that parts have the cells and runs of the whole.
+
+    Raises:
+        NotCarried: when they have others.
+    """
+    try:
+        carried_form.check_parts(
+            whole.content, {part: told.content for part, told in parts.items()}
+        )
+    except ValueError as error:
+        raise NotCarried(
+            f"{FILE} contradicts itself ({error}): `harness collect` it again"
+        ) from None
 
 
 def evidence(
@@ -256,6 +279,12 @@ def _with_numbers(carried: Carried, values: Mapping[str, Mapping[str, float]]) -
 def _value(values: Mapping[str, float], score: Mapping[str, Any]) -> float:
     value = values[score["metric"]]
     return int(value) if score["whole"] else value  # MLflow knows no whole numbers
+
+
+def is_whole(values: Mapping[str, float], scores: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a run has every score, each a finite number, and a whole one where it has to be."""
+    found = [(values.get(score["metric"], math.nan), score["whole"]) for score in scores]
+    return all(math.isfinite(value) and (value.is_integer() or not whole) for value, whole in found)
 
 
 def whole_of(

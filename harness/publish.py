@@ -8,7 +8,7 @@ import json
 import traceback
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from configs.experiment import FORMATS, Draw, Experiment
@@ -88,8 +88,15 @@ def write(
 
     Returns:
         The files by name.
+
+    Raises:
+        ValueError: when a name leads out of the folder; nothing was changed.
     """
     folder = workdir.report(name)
+    for part, drawing in drawings.items():
+        for place in (name, part, *(f"{part}/{file}" for file in drawing.files)):
+            if PurePath(place).is_absolute() or ".." in PurePath(place).parts:
+                raise ValueError(f"'{place}' would lie outside the report's folder {folder}")
     # From here on the folder is in between: a draw that is killed is not current.
     writing.remove(_stamp(workdir, name))
     written: dict[str, Path] = {}

@@ -3,21 +3,20 @@
 It takes the runs with role parent and cell, and nothing else that may lie beside them. Writing is `harness.store`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from mlflow.entities import Run, ViewType
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from requests import RequestException
-from sqlalchemy.exc import SQLAlchemyError
 
 from configs.knobs import did_you_mean
 from harness import carried, files, result
 from harness.carried import Carried
+from harness.carried_form import NAME, files_of, plain
 from harness.store import (
     ATTEMPT,
     CELL,
@@ -33,6 +32,11 @@ from harness.uri import connected, first_line, shown
 
 PAGE = 1000
 """Runs in one answer."""
+MOST_PAGES = 10_000
+"""A server that always has another page would never be done."""
+MOST_BYTES = 2**28
+"""Of a JSON file that is read: more than any of ours has."""
+_Answer = TypeVar("_Answer")
 GONE = "its run is not in the tracking store any more"
 
 
@@ -48,6 +52,25 @@ class Folder(NamedTuple):
     """host:folder."""
     parent: str
     """Id of its parent run."""
+
+
+class _Unanswered(Exception):
+    """A store gave no answer, or none that could be read; in one line."""
+
+
+def _ask(call: Callable[[], _Answer]) -> _Answer:
+    """Ask a store.
+
+    Raises:
+        _Unanswered: whatever went wrong. What a server answers reaches MLflow's client unchecked, and so any error comes out.
+    """
+    try:
+        return call()
+    except Exception as error:
+        reason = first_line(error)
+        raise _Unanswered(
+            f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        ) from error
 
 
 class Kept(Mapping[str, Path]):
@@ -77,20 +100,17 @@ class Kept(Mapping[str, Path]):
             run = self._runs[cell]
             try:
                 self._there[cell] = self._bring(cell, run)
-            except (OSError, ValueError, MlflowException, RequestException) as error:
-                reason = f"its files in the tracking store: {first_line(error)}"
+            except (OSError, ValueError, _Unanswered) as error:
+                reason = f"its files in the tracking store: {plain(first_line(error))}"
                 self.damaged[cell] = reason
                 raise ValueError(f"cell {cell[:16]}: {reason}") from error
         return self._there[cell]
 
     def _bring(self, cell: str, run: Run) -> Path:
         place, run_id = self._place / cell, str(run.info.run_id)
-        sealed = _fetch(self._client, run_id, result.NAME, place)
-        body = result.unsealed(sealed.read_bytes())
-        if body is None or (body["cell"], body["attempt"]) != (cell, run.data.tags[ATTEMPT]):
-            raise ValueError(f"{result.NAME} is cut short or altered")
-        for name, listed in body["files"].items():
-            if files.sha256_of(_fetch(self._client, run_id, name, place)) != listed["sha256"]:
+        content = _content(_fetch(self._client, run_id, result.NAME, place))
+        for name, sha256 in files_of(content, cell, run.data.tags[ATTEMPT]).items():
+            if files.sha256_of(_fetch(self._client, run_id, name, place)) != sha256:
                 raise ValueError(f"{name} was altered since it was written")
         return place
 
@@ -104,9 +124,28 @@ class Kept(Mapping[str, Path]):
 
 
 def _fetch(client: MlflowClient, run: str, name: str, place: Path) -> Path:
-    """Bring a file of a run to a folder."""
+    """Bring a file of a run to a folder.
+
+    Raises:
+        _Unanswered: when it cannot be had.
+        ValueError: when a server sends a folder under this name.
+    """
     place.mkdir(parents=True, exist_ok=True)
-    return Path(client.download_artifacts(run, name, str(place)))
+    path = Path(_ask(lambda: client.download_artifacts(run, name, str(place))))
+    if not path.is_file():
+        raise ValueError(f"{name} is no file there")
+    return path
+
+
+def _content(path: Path) -> bytes:
+    """A JSON file's bytes.
+
+    Raises:
+        ValueError: when it is larger than any of ours.
+    """
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"{path.name} has {path.stat().st_size:,} bytes")
+    return path.read_bytes()
 
 
 class Tracked(NamedTuple):
@@ -136,33 +175,35 @@ def opened(address: str, name: str, folder: str) -> Iterator[Tracked]:
     Raises:
         NotTracked: when it is not there, several folders have it, or the store cannot be read.
     """
+    if not NAME.fullmatch(name):
+        raise NotTracked(f"'{plain(name)}' is no name of an experiment: write NAME or FILE.py:NAME")
     with TemporaryDirectory(prefix="harness-") as place:
         try:
-            client = MlflowClient(connected(address))
+            client = _ask(lambda: MlflowClient(connected(address)))
             tracked = _read(client, address, name, folder, Path(place))
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            raise NotTracked(
-                f"MLflow at {shown(address)} could not be read ({type(error).__name__}: {first_line(error)})"
-            ) from error
+        except _Unanswered as error:
+            raise NotTracked(f"MLflow at {shown(address)} could not be read ({error})") from error
         except carried.NotCarried as error:
             raise NotTracked(f"{name} at {shown(address)}: {error}") from error
         yield tracked
 
 
 def _read(client: MlflowClient, address: str, name: str, folder: str, place: Path) -> Tracked:
-    found = client.get_experiment_by_name(name)
+    found = _ask(lambda: client.get_experiment_by_name(name))
     if found is None or found.lifecycle_stage == "deleted":
-        known = [each.name for each in client.search_experiments() if each.name != "Default"]
+        there = _ask(client.search_experiments)
+        known = [plain(each.name) for each in there if each.name != "Default"]
         raise NotTracked(
             f"there is no experiment '{name}' at {shown(address)}{did_you_mean(name, known)} "
             f"(there: {', '.join(sorted(known)) or 'none'})"
         )
     chosen = _choose(_folders(client, found.experiment_id), name, address, folder)
-    told = carried.read(_text(client, chosen, carried.FILE, place))
+    told = carried.read(_text(client, chosen, carried.FILE, place), name)
     parts = {
-        part: carried.read(_text(client, chosen, f"{part}/{carried.FILE}", place))
+        part: carried.read(_text(client, chosen, f"{part}/{carried.FILE}", place), part)
         for part in told.parts
     } or {name: told}
+    carried.fit(told, parts)
     runs = {
         run.data.tags.get(CELL, ""): run
         for run in _search(
@@ -199,14 +240,16 @@ def _scores(told: Carried, cell: str, run: Run | None) -> tuple[dict[str, float]
             {},
             "its scores in the tracking store are not those that were collected (`harness collect` writes them again)",
         )
+    if not carried.is_whole(values, collected["scores"]):
+        return {}, "a score of it in the tracking store is missing, or is no number that it can be"
     return values, ""
 
 
 def _folders(client: MlflowClient, experiment: str) -> list[Folder]:
     return [
         Folder(
-            id=run.data.tags.get(FOLDER, ""),
-            name=run.data.tags.get(FOLDER_NAME, "unnamed"),
+            id=plain(run.data.tags.get(FOLDER, "")),
+            name=plain(run.data.tags.get(FOLDER_NAME, "unnamed")),
             parent=str(run.info.run_id),
         )
         for run in _search(client, experiment, f"tags.{ROLE} = 'parent'")
@@ -236,26 +279,22 @@ def _choose(folders: list[Folder], name: str, address: str, wanted: str) -> Fold
 
 
 def _search(client: MlflowClient, experiment: str, what: str) -> Iterator[Run]:
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment],
-            what,
-            run_view_type=ViewType.ACTIVE_ONLY,
-            max_results=PAGE,
-            page_token=token,
-        )
+    token: str | None = None
+    for _ in range(MOST_PAGES):
+        ask = partial(client.search_runs, [experiment], what, ViewType.ACTIVE_ONLY, PAGE)
+        page = _ask(partial(ask, page_token=token))
         yield from page
         token = page.token
         if not token:
             return
+    raise _Unanswered(f"it has more than {MOST_PAGES:,} pages of runs")
 
 
 def _text(client: MlflowClient, chosen: Folder, name: str, place: Path) -> str:
     try:
-        path = _fetch(client, chosen.parent, name, place / "parent")
-        return path.read_text(encoding="utf-8")
-    except (OSError, MlflowException, RequestException) as error:
+        content = _content(_fetch(client, chosen.parent, name, place / "parent"))
+        return content.decode()
+    except (OSError, ValueError, _Unanswered) as error:
         raise NotTracked(
-            f"{name} of the parent run of {chosen.name} cannot be read ({first_line(error)}): `harness collect` it again"
+            f"{name} of the parent run of {chosen.name} cannot be read ({plain(first_line(error))}): `harness collect` it again"
         ) from error

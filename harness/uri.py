@@ -19,6 +19,10 @@ ESCAPE = (
 )
 
 
+LONGEST_LINE = 400
+"""Letters of an error that are shown."""
+
+
 class NoAddress(ValueError):
     """A text that is no address of an MLflow store."""
 
@@ -136,10 +140,17 @@ def without_password(text: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of MLflow says in one line that may be shown; of a connection that failed the innermost reason."""
+    """What an error of MLflow says in one line that may be shown; of a connection that failed the innermost reason.
+
+    A server's own words may be in it: what is no sign to be seen is replaced, and a line has an end.
+    """
     line = without_password((str(error).strip().splitlines() or [""])[0])
+    line = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
     reason = re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", line)
-    return reason[1].strip() if reason else line
+    line = reason[1].strip() if reason else line
+    return (
+        line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 1]}\N{HORIZONTAL ELLIPSIS}"
+    )
 
 
 def serve_ui(workdir: Workdir, host: str, port: int) -> int:

@@ -1,5 +1,6 @@
 """One file from one mirror: resumed where it was cut, and known to be right before anyone takes it."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from tasks.data.fetchable import CHUNK_BYTES, OnlineFile, what_is_wrong
 if TYPE_CHECKING:
     from email.message import Message
     from http.client import HTTPResponse
+    from urllib.request import Request
 
 TIMEOUT_S = 30.0
 """Seconds without a byte, or without an answer, after which the connection counts as broken."""
@@ -23,6 +25,10 @@ OnBytes = Callable[[str, int, int], None]
 """Told a file's name, how many of its bytes are here, and of how many."""
 
 
+LONGEST_REASON = 300
+"""Letters of what a mirror says that are repeated."""
+
+
 class MirrorFailed(Exception):
     """A mirror has not the file, or cannot be reached; in a few words."""
 
@@ -31,11 +37,26 @@ class _Cut(Exception):
     """The connection broke, or never came about."""
 
 
+def shown(url: str) -> str:
+    """A mirror's URL as people may see it, whether it is one or not: without user, password, query and fragment."""
+    if url.startswith("file:"):
+        return _plain(re.sub(r"^file://[^/]*@", "file://", url))
+    # To the last @, as a password may hold any sign; a path that has one is shown without its beginning.
+    without = re.sub(r"^([^/]*//)?.*@", r"\1", url, flags=re.DOTALL)
+    return _plain(re.split(r"[?#]", without, maxsplit=1)[0])
+
+
+def _plain(text: str) -> str:
+    """A text that may be another's in one line: without signs that steer a terminal, and with an end."""
+    line = " ".join(text.split())[:LONGEST_REASON]
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
+
+
 def download(url: str, part: Path, file: OnlineFile, on_bytes: OnBytes) -> None:
     """Fill a part file with the right bytes, from the end of what is there already.
 
     Args:
-        url: of the file, not of its folder.
+        url: of the file, not of its folder; a user and password in it go to this host alone, wherever it redirects to.
         part: where the bytes go; it need not be there. It is kept when the connection breaks, and removed when it is whole and wrong.
         file: what it has to be.
         on_bytes: told how far it is.
@@ -82,19 +103,19 @@ def _ask(url: str, part: Path, file: OnlineFile, on_bytes: OnBytes) -> None:
     """One request, from the end of the part file on (RFC 9110, sec. 14)."""
     from http.client import HTTPException
     from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
+    from urllib.request import urlopen
 
     here = _size(part)
     headers = {"User-Agent": "video-lstm-harness"}
     if here:
         headers["Range"] = f"bytes={here}-"
     try:
-        answer: HTTPResponse = urlopen(Request(url, headers=headers), timeout=TIMEOUT_S)
+        answer: HTTPResponse = urlopen(_request(url, headers), timeout=TIMEOUT_S)
     except HTTPError as error:
         with error:
             if error.code == 416 and here:
                 return  # there is no more: the checksum tells whether this is all
-            raise MirrorFailed(f"{error.code} {error.reason}".strip()) from None
+            raise MirrorFailed(_plain(f"{error.code} {error.reason}")) from None
     except (OSError, HTTPException, ValueError) as error:  # ValueError: a host that cannot be one
         raise _Cut(_reason(error)) from None
     with answer:
@@ -112,13 +133,29 @@ def _ask(url: str, part: Path, file: OnlineFile, on_bytes: OnBytes) -> None:
         raise _Cut(f"the connection ended after {here:,} of {total:,} bytes")
 
 
+def _request(url: str, headers: dict[str, str]) -> "Request":
+    """A request in which user and password stand where HTTP wants them (RFC 7617), and not in the URL, which errors repeat."""
+    from base64 import b64encode
+    from urllib.parse import unquote, urlsplit
+    from urllib.request import Request
+
+    parts = urlsplit(url)
+    user, has_user, host = parts.netloc.rpartition("@")
+    request = Request(parts._replace(netloc=host).geturl(), headers=headers)
+    if has_user:
+        name, _, password = user.partition(":")
+        told = b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {told}")
+    return request
+
+
 def _announced(status: int | None, headers: "Message", here: int, file: OnlineFile) -> int:
     """How many bytes the whole file has there, or may have at most where that is not said."""
     if status not in (None, 200, 206):
         raise MirrorFailed(f"it answers {status}, and not with a file")
     if status == 206 and not (headers["Content-Range"] or "").startswith(f"bytes {here}-"):
         raise MirrorFailed(
-            f"asked for the bytes from {here:,} on, it sends '{headers['Content-Range']}'"
+            f"asked for the bytes from {here:,} on, it sends '{_plain(str(headers['Content-Range']))}'"
         )
     length = headers["Content-Length"] or ""
     total = here + int(length) if length.isdecimal() else file.most_bytes
@@ -140,7 +177,7 @@ def _receive(answer: "HTTPResponse") -> bytes:
 
 def _reason(error: Exception) -> str:
     cause = getattr(error, "reason", error)  # of an URLError
-    return str(getattr(cause, "strerror", None) or cause or type(error).__name__)
+    return _plain(str(getattr(cause, "strerror", None) or cause or type(error).__name__))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.data import writing
-from tasks.data.download import MirrorFailed, OnBytes, download
+from tasks.data.download import MirrorFailed, OnBytes, download, shown
 from tasks.data.fetchable import FETCHABLE, OnlineFile, place_of, what_is_wrong
 
 
@@ -31,16 +31,17 @@ class Fetched:
     path: Path
     num_bytes: int
     mirror: str | None
-    """The base URL it came from; None where it was there before."""
+    """The base URL it came from, without user and password; None where it was there before."""
     failed: tuple[tuple[str, str], ...] = ()
-    """Mirrors that were asked before, each with its reason."""
+    """Mirrors that were asked before, each with its reason; shown in the same way."""
 
 
 def check_mirror(url: str) -> str:
     """A base URL that can be asked.
 
     Raises:
-        ValueError: when it is none: another scheme, no host, a port that is no number, a query, blanks.
+        ValueError: when it is none: another scheme, no host, a port that is no number, a query, blanks. The sentence names it
+            without user and password.
     """
     from urllib.parse import urlsplit
 
@@ -50,12 +51,14 @@ def check_mirror(url: str) -> str:
             parts.scheme in ("http", "https") and bool(parts.hostname)
         )
         usable = known and parts.port != 0 and not parts.query and not parts.fragment
+        # A / in a password ends the host's part too early, and the rest of it would be asked for as a path.
+        usable = usable and (parts.scheme == "file" or "@" not in parts.path)
     except ValueError:  # of a port or an IPv6 address
         usable = False
     if not usable or not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError(
-            f"'{url}' is no mirror: give the URL of the folder that the files lie in, such as https://HOST/mnist or "
-            "file:///FOLDER, without blanks, '?' and '#'"
+            f"'{shown(url)}' is no mirror: give the URL of the folder that the files lie in, such as https://HOST/mnist or "
+            "file:///FOLDER, without blanks, '?' and '#'; a /, ?, # or @ of a password is written %2F, %3F, %23 or %40"
         )
     return url
 
@@ -94,9 +97,6 @@ def fetch(
             found = _in_place(folder, file, again=again)
             if found is None:
                 found = _from_mirrors(folder, file, asked, on_bytes)
-                if found.mirror:  # it answers, and others may take their time to fail
-                    asked.remove(found.mirror)
-                    asked.insert(0, found.mirror)
             yield found
 
 
@@ -135,24 +135,25 @@ def _in_place(folder: Path, file: OnlineFile, *, again: bool) -> Fetched | None:
     return Fetched(name=path.name, path=path, num_bytes=path.stat().st_size, mirror=None)
 
 
-def _from_mirrors(
-    folder: Path, file: OnlineFile, mirrors: Sequence[str], on_bytes: OnBytes
-) -> Fetched:
+def _from_mirrors(folder: Path, file: OnlineFile, mirrors: list[str], on_bytes: OnBytes) -> Fetched:
+    """Fetch a file; the mirror that had it becomes the first: it answers, and others may take their time to fail."""
     path, part = folder / file.name, folder / f"{file.name}.part"
     failed: list[tuple[str, str]] = []
-    for base in mirrors:
+    for base in tuple(mirrors):
         url = f"{base.rstrip('/')}/{file.name}"
         try:
             download(url, part, file, on_bytes)
         except MirrorFailed as reason:
-            failed.append((base, str(reason)))
+            failed.append((shown(base), str(reason)))
             continue
         with part.open("r+b") as whole:
             os.fsync(whole.fileno())
         num_bytes = part.stat().st_size
         writing.rename(part, path)
+        mirrors.remove(base)
+        mirrors.insert(0, base)
         return Fetched(
-            name=file.name, path=path, num_bytes=num_bytes, mirror=base, failed=tuple(failed)
+            name=file.name, path=path, num_bytes=num_bytes, mirror=shown(base), failed=tuple(failed)
         )
     reasons = "; ".join(f"{base}: {reason}" for base, reason in failed)
     raise NotFetched(

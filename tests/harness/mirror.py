@@ -59,6 +59,12 @@ class Mirror:
     released: threading.Event = field(default_factory=threading.Event)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     """Names and Range headers of all requests."""
+    passwords: list[str | None] = field(default_factory=list)
+    """Authorization headers of all requests."""
+    moved_to: str = ""
+    """Send whoever asks to this folder."""
+    reason: str | None = None
+    """What it says beside a status."""
 
     def __enter__(self) -> "Mirror":
         mirror = self
@@ -93,12 +99,19 @@ class Mirror:
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         name, wanted = request.path.rpartition("/")[2], request.headers["Range"]
         self.asked.append((name, wanted))
+        self.passwords.append(request.headers["Authorization"])
+        if self.moved_to:
+            request.send_response(302)
+            request.send_header("Location", f"{self.moved_to}{name}")
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+            return
         status = self.status or (200 if name in self.files else 404)
         whole = self.files.get(name, b"")
         first = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
         if status == 200 and wanted and self.ranges:
             status = 206 if first < len(whole) else 416
-        request.send_response(status)
+        request.send_response(status, self.reason)
         body = whole[first:] if status == 206 else whole if status == 200 else b""
         if status == 206:
             request.send_header("Content-Range", f"bytes {first}-{len(whole) - 1}/{len(whole)}")

@@ -1,10 +1,14 @@
 """`harness data fetch` when mirrors, connections, disks and people fail: what is there in the end is whole, or not there."""
 
+import json
 import signal
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from harness.cli import cli
 from tasks.data import download
 from tasks.data.fetchable import FETCHABLE
 from tests.harness.fetching import HALF, fetch, files_in, in_the_middle, sentence
@@ -166,3 +170,81 @@ def test_a_full_disk_is_one_sentence(mnist_folder: Path, mirror: Mirror) -> None
     assert said.startswith(f"No space left on device ({mnist_folder / TRAIN}.part)")
     assert "run the same command again" in said
     assert not (mnist_folder / TRAIN).exists()
+
+
+SECRET = "s3cret"
+
+
+def with_password(url: str, user: str = f"me:{SECRET}%2Fa%40b") -> str:
+    return url.replace("//", f"//{user}@", 1)
+
+
+def test_a_password_goes_to_its_mirror_alone_and_is_never_told(
+    mnist_folder: Path, mirrors: tuple[Mirror, Mirror], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = mirrors
+    guarded = with_password(first.url)
+    monkeypatch.setenv("HARNESS_MIRROR", guarded)
+    done = fetch("mnist")
+    assert set(first.passwords) == {f"Basic {b64encode(f'me:{SECRET}/a@b'.encode()).decode()}"}
+    assert f"bytes from {first.url}, checked" in done.stdout
+    told = [done.output, fetch("mnist", "--again", "--json").output]
+    assert json.loads(told[1])["files"][0]["mirror"] == first.url
+    first.moved_to = second.url
+    told.append(fetch("mnist", "--again").output)
+    assert set(second.passwords) == {None}
+    first.moved_to, first.status = "", 404
+    told += [fetch("mnist", "--again", *more, code=1).output for more in ((), ("--json",))]
+    assert f"({first.url}: 404 Not Found)" in told[-1]
+    assert SECRET not in "".join(told)
+    kept = [path for path in mnist_folder.parent.rglob("*") if path.is_file()]
+    assert not [path for path in kept if SECRET.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://me:{SECRET}@127.0.0.1:9/mnist",  # nobody is there
+        f"http://{SECRET}@127.0.0.1:9/mnist",
+        f"http://127.0.0.1:9/mnist?token={SECRET}",
+        f"http://127.0.0.1:9/mnist#{SECRET}",
+        f"http://me:{SECRET}/x@127.0.0.1:9/mnist",
+        f"http://me:8/{SECRET}@127.0.0.1:9/mnist",
+        f"http://me:{SECRET} x@127.0.0.1:9/mnist",
+        f"http://me:{SECRET}@127.0.0.1:port/mnist",
+        f"http://me:{SECRET}\n@127.0.0.1:9/mnist",
+        f"me:{SECRET}@127.0.0.1:9/mnist",
+        f"ftp://me:{SECRET}@127.0.0.1:9/mnist",
+        f"file://me:{SECRET}@127.0.0.1/mnist",
+    ],
+)
+def test_no_way_to_fail_tells_a_password(
+    url: str, mnist_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in (("--mirror", url), ("--mirror", url, "--json")):
+        done = CliRunner().invoke(cli, ["data", "fetch", "mnist", *words], prog_name="harness")
+        assert done.exit_code in (1, 2)
+        assert SECRET not in done.output
+        assert len(done.stderr.splitlines()) == 1
+        assert "no mirror" in done.stderr or "could not be fetched" in done.stderr
+    monkeypatch.setenv("HARNESS_MIRROR", url)
+    assert SECRET not in fetch("--help").output
+
+
+def test_what_a_mirror_says_does_not_steer_a_terminal(mnist_folder: Path, mirror: Mirror) -> None:
+    mirror.status, mirror.reason = 404, "Not\x1b[2J\x1b]0;x\x07Found" + "!" * 2000
+    said = sentence(fetch("mnist", "--mirror", mirror.url, code=1))
+    assert "404 Not\N{REPLACEMENT CHARACTER}[2J" in said
+    assert said.isprintable()
+    assert len(said) < 1000
+
+
+def test_a_mirror_cannot_lead_to_a_file_of_this_machine(
+    mnist_folder: Path, mirror: Mirror, tmp_path: Path
+) -> None:
+    for name, content in CONTENT.items():
+        (tmp_path / name).write_bytes(content)
+    mirror.moved_to = f"{tmp_path.as_uri()}/"
+    said = sentence(fetch("mnist", "--mirror", mirror.url, code=1))
+    assert "is not allowed" in said
+    assert files_in(mnist_folder) == {}
