@@ -198,7 +198,11 @@ def finish(attempt: Attempt, trained: Trained, *, ranks: Ranks, stop: Callable[[
             "ranks": ranks.num_ranks,
             "resumed_from_step": trained.resumed_from,
         },
-        "provenance": attempt.origin,
+        "provenance": {
+            **attempt.origin,
+            # Numbers that could not be gone on from say so beside those that came out all the same.
+            **({"passed_over": list(trained.passed_over)} if trained.passed_over else {}),
+        },
     }
     result.seal(folder, body, kept)
     if result.accept(folder):

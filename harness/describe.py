@@ -181,7 +181,7 @@ def print_status(name: str, plan: Plan, found: list[CellStatus], counts: dict[st
         table.add_row(kind, *(str(number) if number else "·" for number in row))
     console.print(table)
     _print_parts(plan)
-    for state in ("running", "waiting", "missing"):
+    for state in ("done", "running", "waiting", "missing"):
         told = [each for each in found if each.state == state and each.detail]
         for each in told[:SHOWN]:
             text = f"{state}: {each.key[:16]} ({each.label or each.task}): {each.detail}"

@@ -7,18 +7,20 @@ together, they are left to be done one after the other.
 
 import logging
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from harness import attempt, checkpoint, result, together
+from harness import attempt, checkpoint, fitting, loop, result, together
 from harness import plan as planning
 from harness.attempt import Attempt, in_one_line
-from harness.loop import DivergedError, Trained
+from harness.loop import Trained
 from harness.order import Order
+from harness.soundness import DivergedError
 from harness.together import Member
 from harness.workdir import Workdir
 from slurm.ddp import Ranks
@@ -98,10 +100,13 @@ def carry_out(
         ended: dict[str, Trained | DivergedError] = {}
         try:
             if begun:
-                names = " ".join(sorted(each.cell.short for each in begun.values()))
-                LOG.info("%d cells are trained together: %s", len(begun), names)
+                members, left = _members(begun.values())
+                names = " ".join(sorted(begun[each.key].cell.short for each in members))
+                LOG.info("%d cells are trained together: %s", len(members), names)
+                for key in left:
+                    LOG.info("cell %s begins elsewhere: it is done alone", cells[key].short)
                 ended = together.train(
-                    [_member(each) for each in begun.values()],
+                    members,
                     device=ranks.device,
                     should_stop=stop,
                     on_step=on_step,
@@ -140,16 +145,32 @@ def _outlasts(error: Exception, ranks: Ranks) -> bool:
     return ranks.device.type == "cuda" and not own
 
 
+def _members(begun: Iterable[Attempt]) -> tuple[list[Member], set[str]]:
+    """Those that go on from equally many steps, as most do, and the keys of the others.
+
+    `form` looks at whole checkpoints; one that does not fit its model is found out here, and its cell is behind the others.
+    """
+    members = [_member(each) for each in begun]
+    firsts = Counter(0 if each.start is None else each.start[0] for each in members)
+    (first, _), *_ = firsts.most_common()
+    behind = {each.key for each in members if (each.start[0] if each.start else 0) != first}
+    return [each for each in members if each.key not in behind], behind
+
+
 def _member(begun: Attempt) -> Member:
-    task = begun.cell.task
+    task, passed = begun.cell.task, list[str]()
     assert isinstance(task, TrainsTogether)  # `form` takes no other
+    build = partial(loop.build_optimizer, task.schedule)
+    fits = fitting.to_resume(begun.model, task.schedule.steps, build)
+    start = checkpoint.newest(begun.earlier, cell=begun.cell.key, check=fits, passed=passed)
     return Member(
         key=begun.cell.key,
         task=task,
         seed=begun.cell.seed,
         model=begun.model,
         folder=begun.folder,
-        start=checkpoint.newest(begun.earlier, cell=begun.cell.key),
+        start=start,
+        passed_over=tuple(passed),
     )
 
 

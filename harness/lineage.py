@@ -173,7 +173,7 @@ def _state(
     if damage:
         return "damaged", f"{damage}; `harness run` does it again"
     if accepted is not None:
-        return "done", ""
+        return "done", status.remark(accepted)
     if cell is not None:
         found = {each.key: each for each in status.look(plan.of_cells(closure(cell), workdir), workdir)}[key]  # fmt: skip
         never = "it has no run here; `harness run` of an experiment that draws it makes one"

@@ -18,7 +18,16 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from harness import ahead, checkpoint
+from harness import ahead, checkpoint, fitting
+from harness.soundness import (
+    DivergedError,
+    Rows,
+    Seen,
+    diverged,
+    overflown,
+    size_of_gradient,
+    unsound_part,
+)
 from harness.velocity_sgd import VelocitySGD
 from slurm.ddp import Ranks
 from slurm.job import Interrupted
@@ -31,18 +40,6 @@ LOGGED_POINTS = 100
 CHECKPOINT_EVERY_S = 30.0
 
 
-class DivergedError(Exception):
-    """The loss is not finite any more."""
-
-
-def diverged(mean: float, step: int, since: int, schedule: Schedule) -> DivergedError:
-    """The error of a mean loss, over the last `since` steps up to `step`, that is no number."""
-    return DivergedError(
-        f"the loss is {mean} within steps {step - since + 1} to {step}: lower the learning rate "
-        f"({schedule.learning_rate}) or clip_norm ({schedule.clip_norm})"
-    )
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
     """What training left behind."""
@@ -53,6 +50,8 @@ class Trained:
     """The step that this attempt began at."""
     seconds: float
     """Spent in training by this attempt."""
+    passed_over: tuple[str, ...] = ()
+    """Newer checkpoints that could not be gone on from, each with the reason."""
 
 
 class TaskLoss(nn.Module):
@@ -122,7 +121,7 @@ def train(
 
     Raises:
         Interrupted: when a stop was asked for; a checkpoint is on disk.
-        DivergedError: when the loss is not finite.
+        DivergedError: when a loss, a gradient or what would be saved is not finite; no checkpoint is of that step or later.
     """
     schedule = task.schedule
     shard = Shard(rank=ranks.rank, num_ranks=ranks.num_ranks, device=str(ranks.device))
@@ -130,20 +129,24 @@ def train(
     if schedule.steps == 0:  # a model that is only applied may have nothing to train
         return Trained(history=history, resumed_from=0, seconds=0.0)
     optimizer = build_optimizer(schedule, model)
-    step = 0
     # This rank's part of the loss of the batches since the last point of the curve, and how many they are.
-    total, since = torch.zeros((), dtype=torch.float64, device=ranks.device), 0
-    loaded = ranks.share(checkpoint.newest(earlier, cell=cell) if ranks.is_first else None)
+    step, total, since = 0, 0.0, 0
+    passed: list[str] = []
+    fits = fitting.to_resume(model, schedule.steps, partial(build_optimizer, schedule))
+    loaded = ranks.share(
+        checkpoint.newest(earlier, cell=cell, check=fits, passed=passed) if ranks.is_first else None
+    )
     if loaded is not None:
         step, state = loaded
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         history, since = state["history"], state["since"]
-        total += _own_part(totals(state), ranks)
+        total = _own_part(totals(state), ranks)
         LOG.info("resumed after step %d of %d", step, schedule.steps)
+    seen, saved = Seen([total]), checkpoint.name(step) if step else None
     first, began, pace = step, time.monotonic(), checkpoint.Pace(checkpoint_every_s)
     if step == schedule.steps:
-        return Trained(history=history, resumed_from=first, seconds=0.0)
+        return Trained(history=history, resumed_from=first, seconds=0.0, passed_over=tuple(passed))
 
     def flags(*, last: bool) -> tuple[bool, bool]:
         return should_stop(), ranks.is_first and pace.due(last=last)
@@ -175,20 +178,24 @@ def train(
             # A rank's loss is its rows' sum over the GLOBAL batch. DDP averages gradients over ranks: times num_ranks,
             # that average is the gradient of the batch's mean.
             (loss * ranks.num_ranks).backward()
-            if schedule.clip_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_norm)
+            seen.note(loss, size_of_gradient(model, schedule.clip_norm))
             optimizer.step()
             step += 1
             since += 1
 
-            total += loss.detach()
             stop, save = wishes()
             point = step % every == 0 or step == schedule.steps
-            if point or stop or save:  # nothing else waits for the device
-                parts = ranks.gather_numbers(float(total))
+            if point or stop or save or seen.full:  # nothing else waits for the device
+                rows = seen.look()
+                sound = rows.first_unsound() is None
+                parts = ranks.gather_numbers(float(seen.total_R[0]) if sound else math.nan)
+                if not math.isfinite(sum(parts)):
+                    raise _diverged(rows, ranks, step=step, saved=saved, schedule=schedule)
                 mean = sum(parts) / since
-                if not math.isfinite(mean):
-                    raise diverged(mean, step, since, schedule)
+            if stop or save or step == schedule.steps:  # the same on all ranks, as the weights are
+                part = unsound_part(model, optimizer)
+                if part:
+                    raise overflown(step=step, part=part, saved=saved, schedule=schedule)
             if point:
                 for name, value in (
                     ("step", step),
@@ -197,7 +204,7 @@ def train(
                     ("time", time.time()),
                 ):
                     history[name].append(value)
-                total.zero_()
+                seen.total_R[:] = 0
                 parts, since = [0.0] * ranks.num_ranks, 0
                 on_step(step, schedule.steps)
             if (stop or save) and ranks.is_first:
@@ -210,9 +217,26 @@ def train(
                 }
                 with pace.saving():
                     checkpoint.save(folder, cell=cell, step=step, state=state)
+            if stop or save:
+                saved = checkpoint.name(step)
             if stop:
                 raise Interrupted(f"stopped after step {step} of {schedule.steps}")
-    return Trained(history=history, resumed_from=first, seconds=time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return Trained(history=history, resumed_from=first, seconds=seconds, passed_over=tuple(passed))
+
+
+def _diverged(
+    rows: Rows, ranks: Ranks, *, step: int, saved: str | None, schedule: Schedule
+) -> DivergedError:
+    """The error of the first step that any rank finds unsound; all ranks ask for it, and say the same."""
+    steps = len(rows.losses_SR)
+    own = rows.first_unsound()
+    at = int(min(steps - 1, *ranks.gather_numbers(steps if own is None else own)))
+    loss = sum(ranks.gather_numbers(float(rows.losses_SR[at, 0])))
+    size = float(rows.sizes_SR[at, 0])
+    return diverged(
+        step=step - steps + at + 1, loss=loss, size=size, saved=saved, schedule=schedule
+    )
 
 
 def totals(state: Mapping[str, Any]) -> list[float]:

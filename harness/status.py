@@ -65,7 +65,7 @@ def look(
         state: State
         detail = ""
         if cell.key in plan.done:
-            state = "done"
+            state, detail = "done", remark(plan.done[cell.key])
         elif cell.key in running:
             state = "running"
         elif cell.key in waiting:
@@ -88,6 +88,15 @@ def look(
             place=None if state == "done" else place,
         )
     return list(found.values())
+
+
+def remark(done: result.Result) -> str:
+    """What to know of how a result came about: that newer checkpoints than the one gone on from were no good. Else empty."""
+    passed = done.body.get("provenance", {}).get("passed_over", ())
+    if not passed:
+        return ""
+    step = done.body["usage"]["resumed_from_step"]
+    return f"{'; '.join(passed)}; training {f'went on from step {step}' if step else 'began anew'}"
 
 
 def _at_rest(

@@ -8,9 +8,8 @@ rounding: sums inside batched products may be taken in another order.
 Letters: R replicas, P parameters.
 """
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from harness import ahead, checkpoint, loop
-from harness.loop import CHECKPOINT_EVERY_S, LOGGED_POINTS, DivergedError, Trained
+from harness.loop import CHECKPOINT_EVERY_S, LOGGED_POINTS, Trained
+from harness.soundness import (
+    DivergedError,
+    Seen,
+    diverged,
+    overflown,
+    sizes,
+    unsound_parts,
+)
 from slurm.job import Interrupted
 from tasks.task import Shard, Task, TrainsTogether
 
@@ -42,6 +49,8 @@ class Member:
     """Where checkpoints are written."""
     start: tuple[int, Mapping[str, Any]] | None = None
     """The newest checkpoint (`checkpoint.newest`); None for a beginning."""
+    passed_over: tuple[str, ...] = ()
+    """Newer checkpoints that could not be gone on from, each with the reason."""
     history: dict[str, list[float]] = field(
         default_factory=lambda: {"step": [], "loss": [], "learning_rate": [], "time": []}
     )
@@ -55,8 +64,8 @@ class _Stack:
     members: list[Member]
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    total_R: Tensor
-    """Each replica's losses since the last point of the curve."""
+    seen: Seen
+    """What each replica's steps have seen; its losses since the last point of the curve."""
 
     @classmethod
     def of(
@@ -68,17 +77,15 @@ class _Stack:
             member.model.load_state_dict(state["model"])
         model = task.stack([member.model for member in members]).to(device).train()
         optimizer = loop.build_optimizer(task.schedule, model)
-        total_R = torch.zeros(len(members), dtype=torch.float64, device=device)
+        totals = [0.0] * len(members)
         if states:
             optimizer.load_state_dict(joined([state["optimizer"] for state in states]))
-            total_R += torch.tensor(
-                [sum(loop.totals(state)) for state in states], dtype=torch.float64, device=device
-            )
-        return cls(members=members, model=model, optimizer=optimizer, total_R=total_R)
+            totals = [sum(loop.totals(state)) for state in states]
+        return cls(members=members, model=model, optimizer=optimizer, seen=Seen(totals))
 
     def states(self, since: int) -> Iterator[dict[str, Any]]:
         """Everything that each member needs to go on, as `loop.train` keeps it; one at a time, as all are a copy of the model."""
-        optimizer, totals = self.optimizer.state_dict(), self.total_R.tolist()
+        optimizer, totals = self.optimizer.state_dict(), self.seen.total_R.tolist()
         for replica, member in enumerate(self.members):
             yield {
                 "model": weights_of(self.model, replica),
@@ -124,15 +131,22 @@ def joined(optimizers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**first, "state": state}
 
 
-def clip_grad_norms_(model: nn.Module, most: float) -> None:
-    """Clip each replica's gradient by its own L2 norm over all parameters, as `nn.utils.clip_grad_norm_` does of one."""
+def clip_grad_norms_(model: nn.Module, most: float | None) -> Tensor:
+    """Clip each replica's gradient by its own L2 norm over all parameters, as `nn.utils.clip_grad_norm_` does of one.
+
+    Returns:
+        The size of each replica's gradient, (R,), as `soundness.size_of_gradient` has it of one.
+    """
     gradients = [each.grad for each in model.parameters() if each.grad is not None]
+    if most is None:
+        return sizes(gradients)
     norms_PR = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients])
-    norm_R = torch.linalg.vector_norm(norms_PR, dim=0)
+    norm_R: Tensor = torch.linalg.vector_norm(norms_PR, dim=0)
     # A norm that is no number must not reach another replica: every factor falls on its own gradient alone.
     factor_R = (most / (norm_R + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(factor_R.view(-1, *[1] * (gradient.ndim - 1)))
+    return norm_R
 
 
 def train(
@@ -177,6 +191,7 @@ def train(
     ended: dict[str, Trained | DivergedError] = {}
     stack = _Stack.of(list(members), states, device)
     del states  # as large as the models
+    saved = checkpoint.name(step) if step else None
     first, began, pace = step, time.monotonic(), checkpoint.Pace(checkpoint_every_s)
     every = max(1, schedule.steps // LOGGED_POINTS)
     shard = Shard(device=str(device))
@@ -196,25 +211,22 @@ def train(
             loss_R = task.losses(stack.model, batch)
             # Each replica's loss reaches its own weights alone: the gradient of the sum is that of each.
             torch.autograd.backward(loss_R.sum())
-            if schedule.clip_norm is not None:
-                clip_grad_norms_(stack.model, schedule.clip_norm)
+            stack.seen.note(loss_R, clip_grad_norms_(stack.model, schedule.clip_norm))
             stack.optimizer.step()
             step += 1
             since += 1
-            stack.total_R += loss_R.detach()
 
             stop, save = should_stop(), pace.due(last=step == schedule.steps)
             point = step % every == 0 or step == schedule.steps
-            if point or stop or save:
-                means = dict(zip(stack.members, (stack.total_R / since).tolist(), strict=True))
-                for member, mean in means.items():
-                    if not math.isfinite(mean) and member.key not in ended:
-                        ended[member.key] = loop.diverged(mean, step, since, schedule)
+            if point or stop or save or stack.seen.full:
+                whole = stop or save or step == schedule.steps
+                ended.update(_diverged(stack, step, saved, whole=whole, but=ended.keys()))
                 # What diverged stays in the stack, where it reaches no other, and is not looked at any more.
                 left = [member for member in stack.members if member.key not in ended]
                 if not left:
                     return ended
             if point:
+                means = dict(zip(stack.members, (stack.seen.total_R / since).tolist(), strict=True))
                 for member in left:
                     for name, value in (
                         ("step", step),
@@ -223,7 +235,7 @@ def train(
                         ("time", time.time()),
                     ):
                         member.history[name].append(value)
-                stack.total_R.zero_()
+                stack.seen.total_R[:] = 0
                 since = 0
                 on_step(step, schedule.steps)
             if stop or save:
@@ -231,6 +243,7 @@ def train(
                     for member, state in zip(stack.members, stack.states(since), strict=True):
                         if member.key not in ended:
                             checkpoint.save(member.folder, cell=member.key, step=step, state=state)
+                saved = checkpoint.name(step)
             if stop:
                 raise Interrupted(f"stopped after step {step} of {schedule.steps}")
     seconds = 0.0 if first == schedule.steps else time.monotonic() - began
@@ -238,5 +251,38 @@ def train(
         if member.key in ended:
             continue
         member.model.load_state_dict(weights_of(stack.model, replica))
-        ended[member.key] = Trained(history=member.history, resumed_from=first, seconds=seconds)
+        ended[member.key] = Trained(
+            history=member.history,
+            resumed_from=first,
+            seconds=seconds,
+            passed_over=member.passed_over,
+        )
     return ended
+
+
+def _diverged(
+    stack: _Stack, step: int, saved: str | None, *, whole: bool, but: Collection[str]
+) -> dict[str, DivergedError]:
+    """Look at what was seen up to `step`, and at all weights where `whole`; by key, the error of each that is unsound now.
+
+    Those of `but` are not looked at any more.
+    """
+    rows, schedule = stack.seen.look(), stack.members[0].task.schedule
+    parts = unsound_parts(stack.model, stack.optimizer) if whole else [""] * len(stack.members)
+    found = {}
+    for replica, (member, unsound) in enumerate(zip(stack.members, parts, strict=True)):
+        at = rows.first_unsound(replica)
+        if member.key in but or (at is None and not unsound):
+            continue
+        found[member.key] = (
+            overflown(step=step, part=unsound, saved=saved, schedule=schedule)
+            if at is None
+            else diverged(
+                step=step - len(rows.losses_SR) + at + 1,
+                loss=float(rows.losses_SR[at, replica]),
+                size=float(rows.sizes_SR[at, replica]),
+                saved=saved,
+                schedule=schedule,
+            )
+        )
+    return found

@@ -10,7 +10,8 @@ import torch
 
 from configs.optimisers import as_in_2015
 from harness import checkpoint, loop, together
-from harness.loop import DivergedError, Trained
+from harness.loop import Trained
+from harness.soundness import DivergedError
 from harness.together import Member
 from slurm.ddp import Ranks, joined
 from slurm.job import Interrupted
@@ -120,12 +121,13 @@ def alone(
     *,
     stop: int | None = None,
     double: bool = False,
+    every: float = 1e9,
 ) -> tuple[torch.nn.Module, Trained]:
     folder.mkdir(parents=True, exist_ok=True)
     model = built(each, index, double=double)
     trained = loop.train(
         each, model, cell=f"c{index}", seed=index, ranks=ranks, folder=folder, earlier=[folder],
-        should_stop=stop_after(stop), on_step=lambda step, steps: None, checkpoint_every_s=1e9,
+        should_stop=stop_after(stop), on_step=lambda step, steps: None, checkpoint_every_s=every,
     )  # fmt: skip
     return model, trained
 
@@ -300,16 +302,18 @@ def bursting(each: FewShot, *, after: int) -> Bursting:
 
 
 def test_one_that_diverges_ends_with_its_own_sentence_and_the_others_go_on(
-    ranks: Ranks, tmp_path: Path
+    ranks: Ranks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(checkpoint, "MOST_OF_THE_TIME", 1e12)  # saved after every step
     tasks = [bursting(task(index), after=3) for index in range(3)]
     made = members(tmp_path / "together", tasks)
     ended = train(made, every=-1.0)
     with pytest.raises(DivergedError) as raised:
-        alone(tasks[1], 1, ranks, tmp_path / "alone1")
+        alone(tasks[1], 1, ranks, tmp_path / "alone1", every=-1.0)
     assert isinstance(ended["c1"], DivergedError)
     assert str(ended["c1"]) == str(raised.value)
-    assert "within steps 4 to 4" in str(raised.value)
+    assert "at step 4 of 7" in str(raised.value)
+    assert str(raised.value).endswith("the last good checkpoint is checkpoint-000000003.pt")
     assert not [path for path in checkpoints(tmp_path / "together") if path > "1/checkpoint-000000003.pt" and path < "2"]  # fmt: skip
     for index in (0, 2):
         model, trained = alone(tasks[index], index, ranks, tmp_path / f"alone{index}")

@@ -1,0 +1,193 @@
+"""Whether training is still made of numbers: what every step has seen, unread until a loop looks, and what it would save.
+
+A NaN in a gradient makes every weight NaN, and a checkpoint of those would hand it on to every attempt that follows. So each
+step leaves its loss and the size of its gradient on the device, where a host does not wait for them; a loop looks at them
+at every point of its curve, before it saves, and at its end. What it saves is looked at whole.
+
+Letters: S steps since the last look, R replicas (one, where a model is trained alone).
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tasks.schedule import Schedule
+
+MOST_UNREAD = 1024
+"""Steps between two looks, at most: each leaves two numbers on the device."""
+
+
+class DivergedError(Exception):
+    """The loss, its gradient, or what would be saved is not finite any more."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """What the steps between two looks have seen."""
+
+    losses_SR: NDArray[np.float64]
+    sizes_SR: NDArray[np.float64]
+
+    def first_unsound(self, replica: int = 0) -> int | None:
+        """The first of these steps whose loss or gradient is not finite, counted from 0; None where all are."""
+        pair_SR = self.losses_SR[:, replica] + self.sizes_SR[:, replica]
+        (places,) = np.nonzero(~np.isfinite(pair_SR))
+        return int(places[0]) if len(places) else None
+
+
+class Seen:
+    """Losses and sizes of gradients, step by step, on the device; their sum since the last point of the curve."""
+
+    def __init__(self, totals: Sequence[float]) -> None:
+        """Begin with what was summed up before, a number a replica."""
+        self.total_R = np.array(totals, dtype=np.float64)
+        self._losses: list[Tensor] = []
+        self._sizes: list[Tensor] = []
+
+    def note(self, loss: Tensor, size: Tensor) -> None:
+        """Take note of a step, and wait for nothing: both hold a number, or one a replica."""
+        self._losses.append(loss.detach())
+        self._sizes.append(size)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to look, whatever else is due."""
+        return len(self._losses) >= MOST_UNREAD
+
+    def look(self) -> Rows:
+        """Read what was noted, and add the losses up one after the other: when they are looked at alters no bit of a sum."""
+        rows = Rows(_read(self._losses), _read(self._sizes))
+        for losses_R in rows.losses_SR:
+            self.total_R += losses_R
+        self._losses.clear()
+        self._sizes.clear()
+        return rows
+
+
+def _read(numbers: Sequence[Tensor]) -> NDArray[np.float64]:
+    """As an array (S, R); from a GPU all at once."""
+    on_cpu = all(each.device.type == "cpu" for each in numbers)
+    values = [each.tolist() for each in numbers] if on_cpu else torch.stack([*numbers]).tolist()
+    return np.array(values, dtype=np.float64).reshape(len(numbers), -1)
+
+
+def size_of_gradient(model: nn.Module, clip_norm: float | None) -> Tensor:
+    """Clip a model's gradient by its L2 norm, if that is asked for, and give its `size`: that norm, which clipping needs anyway."""
+    if clip_norm is not None:
+        return nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    return size(each.grad for each in model.parameters() if each.grad is not None)
+
+
+def size(tensors: Iterable[Tensor]) -> Tensor:
+    """A number that is finite if and only if all numbers of some tensors are, on their device: one pass, nothing beside them.
+
+    On a CPU it is their L2 norm, which takes a tenth of the time of the largest absolute value there, but can overflow where
+    that does not; then, and on a GPU, it is that value.
+    """
+    some = [each.detach() for each in tensors if each.numel()]
+    if not any(each.is_cuda for each in some):
+        norm = nn.utils.get_total_norm(some)
+        if math.isfinite(norm):
+            return norm
+    return nn.utils.get_total_norm(some, math.inf)
+
+
+def sizes(tensors: Sequence[Tensor]) -> Tensor:
+    """As `size`, of each replica of stacked tensors (R, ...): (R,)."""
+    flat = [each.detach().reshape(len(each), -1) for each in tensors if each.numel()]
+    if not any(each.is_cuda for each in flat):
+        norms_PR = torch.stack([torch.linalg.vector_norm(each, dim=1) for each in flat])
+        norm_R: Tensor = torch.linalg.vector_norm(norms_PR, dim=0)
+        if norm_R.isfinite().all():
+            return norm_R
+    return torch.stack([torch.linalg.vector_norm(each, math.inf, dim=1) for each in flat]).amax(0)
+
+
+def is_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether all numbers of some tensors are finite; whole numbers are."""
+    broken = [each for each in tensors if each.is_floating_point() or each.is_complex()]
+    return math.isfinite(size(broken))
+
+
+def unsound_part(model: nn.Module, optimizer: torch.optim.Optimizer) -> str:
+    """The first of a model's weights that is not finite, or its part of the optimiser's state, by name; empty if all are.
+
+    Buffers may hold what they like: a mask is often infinite.
+    """
+    named = dict(model.named_parameters())
+    states = {name: _tensors(optimizer.state.get(each, {})) for name, each in named.items()}
+    # All at once first: that they are finite is what nearly every look finds.
+    if is_finite([*named.values(), *(each for state in states.values() for each in state)]):
+        return ""
+    for name, each in named.items():
+        if not is_finite([each]):
+            return name
+    return next(f"the optimiser's state of {name}" for name, state in states.items() if not is_finite(state))  # fmt: skip
+
+
+def unsound_parts(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """As `unsound_part`, for each replica of a stacked model."""
+    named = dict(model.named_parameters())
+    weights = [sizes([each]).tolist() for each in named.values()]
+    states = [
+        sizes(
+            [state for state in (each, *_tensors(optimizer.state.get(each, {}))) if state.ndim]
+        ).tolist()
+        for each in named.values()
+    ]
+    found = []
+    for replica in range(len(weights[0])):
+        told = (
+            name
+            for names, rows in ((list(named), weights), ([f"the optimiser's state of {name}" for name in named], states))
+            for name, row in zip(names, rows, strict=True)
+            if not math.isfinite(row[replica])
+        )  # fmt: skip
+        found.append(next(told, ""))
+    return found
+
+
+def _tensors(state: Mapping[str, object]) -> list[Tensor]:
+    return [each for each in state.values() if isinstance(each, Tensor)]
+
+
+def diverged(
+    *, step: int, loss: float, size: float, saved: str | None, schedule: Schedule
+) -> DivergedError:
+    """The error of a step whose loss or gradient is not finite.
+
+    Args:
+        step: counted from 1.
+        loss: seen there, over the whole batch.
+        size: of the gradient there, as `size_of_gradient` gives it.
+        saved: file name of the last checkpoint, of a step before this one; None if there is none.
+        schedule: what was trained by.
+    """
+    return DivergedError(
+        f"the loss is {loss:g} and the size of its gradient {size:g} at step {step} of {schedule.steps}: lower the learning rate "
+        f"({schedule.learning_rate}) or clip_norm ({schedule.clip_norm}); {_last(saved)}"
+    )
+
+
+def overflown(*, step: int, part: str, saved: str | None, schedule: Schedule) -> DivergedError:
+    """The error of weights that are not finite after a step, though its loss and gradient were.
+
+    Args:
+        step: counted from 1.
+        part: which.
+        saved: as for `diverged`.
+        schedule: what was trained by.
+    """
+    return DivergedError(
+        f"{part} is not finite after step {step} of {schedule.steps}: lower the learning rate "
+        f"({schedule.learning_rate}) or clip_norm ({schedule.clip_norm}); {_last(saved)}"
+    )
+
+
+def _last(saved: str | None) -> str:
+    return f"the last good checkpoint is {saved}" if saved else "there is no checkpoint before it"
