@@ -45,18 +45,22 @@ def canonical(value: Any) -> Any:
     if isinstance(value, Cell):
         return {"cell": value.key}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        always, unless_default = _keyed_fields(type(value))
+        always, unless_default, own_version = _keyed_fields(type(value))
         named = {name: canonical(getattr(value, name)) for name in always}
         for name, default in unless_default:
-            each = getattr(value, name)
+            # Compared as they enter a key: what `==` of a dataclass leaves out may be keyed all the same.
+            each = canonical(getattr(value, name))
             if each != default:
-                named[name] = canonical(each)
+                named[name] = each
         named["class"] = type(value).__name__
         version = getattr(type(value), "version", None)
-        if version is not None:
+        if version is not None and not own_version:
             named["version"] = version
         return named
     if isinstance(value, Mapping):
+        for name in value:
+            if not isinstance(name, str):  # 1 and "1" would be one
+                raise ValueError(f"{name!r} cannot name a value of a cell: the keys of a mapping must be text")  # noqa: TRY004  # fmt: skip
         return {str(name): canonical(each) for name, each in value.items()}
     if isinstance(value, tuple | list):
         return [canonical(each) for each in value]
@@ -71,16 +75,37 @@ def canonical(value: Any) -> Any:
 
 
 @cache
-def _keyed_fields(kind: type[Any]) -> tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]:
-    """Names of a dataclass's fields that are always part of a key; names and defaults of those that are unless at them."""
+def _keyed_fields(kind: type[Any]) -> tuple[tuple[str, ...], tuple[tuple[str, Any], ...], bool]:
+    """How a dataclass's fields enter a key.
+
+    Returns:
+        Names of those that always do; names and defaults of those that do unless at their default; and whether `version` is a
+        field, which is then no version of the class.
+    """
     always, unless_default = [], []
     for each in dataclasses.fields(kind):
         keyed = each.metadata.get("key", True)
         if keyed == KEYED_UNLESS_DEFAULT["key"]:
-            unless_default.append((each.name, each.default))
-        elif keyed:
+            unless_default.append((each.name, canonical(_default(kind, each))))
+        elif keyed is True:
             always.append(each.name)
-    return tuple(always), tuple(unless_default)
+        elif keyed is not False:
+            raise TypeError(
+                f"{kind.__name__}.{each.name} is marked {keyed!r}: mark it UNKEYED, KEYED_UNLESS_DEFAULT or not at all"
+            )
+    own_version = any(each.name == "version" for each in dataclasses.fields(kind))
+    return tuple(always), tuple(unless_default), own_version
+
+
+def _default(kind: type[Any], field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    if field.default is dataclasses.MISSING:
+        raise TypeError(
+            f"{kind.__name__}.{field.name} is marked KEYED_UNLESS_DEFAULT and has no default: give it the one that it had "
+            "before it was there"
+        )
+    return field.default
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 
 from configs.fig12 import fig12
-from tasks.cell import UNKEYED, Cell, canonical
+from tasks.cell import KEYED_UNLESS_DEFAULT, UNKEYED, Cell, canonical
 from tasks.data.digits import Digits
 from tasks.encoders import LSTM
 from tasks.fewshot import FewShot
@@ -148,3 +148,63 @@ def test_every_cell_of_the_demo_is_unique_and_needs_come_first() -> None:
     place = {cell.key: index for index, cell in enumerate(cells)}
     assert all(place[need.key] < place[cell.key] for cell in cells for need in cell.needs)
     assert sum(isinstance(cell.task, Pretrain) for cell in cells) == 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """Equal to others whatever its note, which belongs to a key all the same."""
+
+    value: int = 0
+    note: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Whole:
+    first: int
+    later: tuple[int, ...] = field(default_factory=lambda: (1, 2), metadata=KEYED_UNLESS_DEFAULT)
+    part: Part = field(default=Part(), metadata=KEYED_UNLESS_DEFAULT)
+
+
+def test_a_later_field_is_left_out_at_its_default_however_that_is_made() -> None:
+    assert canonical(Whole(3)) == {"class": "Whole", "first": 3}
+    assert canonical(Whole(3, later=(1, 2), part=Part())) == {"class": "Whole", "first": 3}
+    assert canonical(Whole(3, later=(1,)))["later"] == [1]
+
+
+def test_a_later_field_is_keyed_by_all_that_is_keyed_of_it() -> None:
+    assert Whole(3, part=Part(note="other")) == Whole(3)
+    assert canonical(Whole(3, part=Part(note="other"))) != canonical(Whole(3))
+
+
+def test_a_later_field_without_a_default_is_refused() -> None:
+    @dataclass(frozen=True)
+    class Holder:
+        value: int = field(metadata=KEYED_UNLESS_DEFAULT)
+
+    with pytest.raises(TypeError, match=r"Holder\.value is marked KEYED_UNLESS_DEFAULT and has no"):
+        canonical(Holder(3))
+
+
+@pytest.mark.parametrize("mark", ["unless-default", "no", None, 0, 1.5])
+def test_a_mark_that_says_nothing_is_refused(mark: object) -> None:
+    @dataclass(frozen=True)
+    class Holder:
+        value: int = field(default=3, metadata={"key": mark})
+
+    with pytest.raises(TypeError, match=r"Holder\.value is marked .*: mark it UNKEYED, KEYED_UNL"):
+        canonical(Holder())
+
+
+def test_a_version_that_is_a_field_is_the_values_own() -> None:
+    @dataclass(frozen=True)
+    class Holder:
+        version: int = 1
+
+    assert canonical(Holder(2)) == {"class": "Holder", "version": 2}
+    assert canonical(Holder()) == {"class": "Holder", "version": 1}
+
+
+def test_names_that_would_be_one_in_json_are_refused() -> None:
+    assert canonical({"1": 2}) == {"1": 2}
+    with pytest.raises(ValueError, match="1 cannot name a value of a cell: the keys of a mapping"):
+        canonical({1: 2})
