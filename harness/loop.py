@@ -158,7 +158,7 @@ def train(
         parallel = DistributedDataParallel(
             parallel, find_unused_parameters=True, gradient_as_bucket_view=True
         )
-    every = max(1, schedule.steps // LOGGED_POINTS)
+    every, parameters = max(1, schedule.steps // LOGGED_POINTS), list(model.parameters())
     model.train()
     with ahead.batches(
         lambda each: task.batch(seed, each, shard), range(step, schedule.steps), ranks.device
@@ -178,7 +178,7 @@ def train(
             # A rank's loss is its rows' sum over the GLOBAL batch. DDP averages gradients over ranks: times num_ranks,
             # that average is the gradient of the batch's mean.
             (loss * ranks.num_ranks).backward()
-            seen.note(loss, size_of_gradient(model, schedule.clip_norm))
+            seen.note(loss, size_of_gradient(parameters, schedule.clip_norm))
             optimizer.step()
             step += 1
             since += 1
@@ -188,7 +188,7 @@ def train(
             if point or stop or save or seen.full:  # nothing else waits for the device
                 rows = seen.look()
                 sound = rows.first_unsound() is None
-                parts = ranks.gather_numbers(float(seen.total_R[0]) if sound else math.nan)
+                parts = ranks.gather_numbers(seen.total_R[0] if sound else math.nan)
                 if not math.isfinite(sum(parts)):
                     raise _diverged(rows, ranks, step=step, saved=saved, schedule=schedule)
                 mean = sum(parts) / since
@@ -204,7 +204,7 @@ def train(
                     ("time", time.time()),
                 ):
                     history[name].append(value)
-                seen.total_R[:] = 0
+                seen.begin_anew()
                 parts, since = [0.0] * ranks.num_ranks, 0
                 on_step(step, schedule.steps)
             if (stop or save) and ranks.is_first:
@@ -232,8 +232,8 @@ def _diverged(
     steps = len(rows.losses_SR)
     own = rows.first_unsound()
     at = int(min(steps - 1, *ranks.gather_numbers(steps if own is None else own)))
-    loss = sum(ranks.gather_numbers(float(rows.losses_SR[at, 0])))
-    size = float(rows.sizes_SR[at, 0])
+    loss = sum(ranks.gather_numbers(rows.losses_SR[at][0]))
+    size = rows.sizes_SR[at][0]
     return diverged(
         step=step - steps + at + 1, loss=loss, size=size, saved=saved, schedule=schedule
     )

@@ -11,9 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tasks.schedule import Schedule
@@ -26,30 +24,36 @@ class DivergedError(Exception):
     """The loss, its gradient, or what would be saved is not finite any more."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Rows:
-    """What the steps between two looks have seen."""
+    """What the steps between two looks have seen: S lists of R numbers."""
 
-    losses_SR: NDArray[np.float64]
-    sizes_SR: NDArray[np.float64]
+    losses_SR: list[list[float]]
+    sizes_SR: list[list[float]]
 
     def first_unsound(self, replica: int = 0) -> int | None:
         """The first of these steps whose loss or gradient is not finite, counted from 0; None where all are."""
-        pair_SR = self.losses_SR[:, replica] + self.sizes_SR[:, replica]
-        (places,) = np.nonzero(~np.isfinite(pair_SR))
-        return int(places[0]) if len(places) else None
+        pairs = zip(self.losses_SR, self.sizes_SR, strict=True)
+        return next(
+            (
+                number
+                for number, (loss_R, size_R) in enumerate(pairs)
+                if not math.isfinite(loss_R[replica] + size_R[replica])
+            ),
+            None,
+        )
 
 
 class Seen:
-    """Losses and sizes of gradients, step by step, on the device; their sum since the last point of the curve."""
+    """Losses and sizes of gradients, step by step, on the device; the losses' sum since the last point of the curve."""
 
     def __init__(self, totals: Sequence[float]) -> None:
         """Begin with what was summed up before, a number a replica."""
-        self.total_R = np.array(totals, dtype=np.float64)
+        self.total_R = list(totals)
         self._losses: list[Tensor] = []
-        self._sizes: list[Tensor] = []
+        self._sizes: list[Tensor | float] = []
 
-    def note(self, loss: Tensor, size: Tensor) -> None:
+    def note(self, loss: Tensor, size: Tensor | float) -> None:
         """Take note of a step, and wait for nothing: both hold a number, or one a replica."""
         self._losses.append(loss.detach())
         self._sizes.append(size)
@@ -62,28 +66,39 @@ class Seen:
     def look(self) -> Rows:
         """Read what was noted, and add the losses up one after the other: when they are looked at alters no bit of a sum."""
         rows = Rows(_read(self._losses), _read(self._sizes))
-        for losses_R in rows.losses_SR:
-            self.total_R += losses_R
+        for loss_R in rows.losses_SR:
+            self.total_R = [total + loss for total, loss in zip(self.total_R, loss_R, strict=True)]
         self._losses.clear()
         self._sizes.clear()
         return rows
 
-
-def _read(numbers: Sequence[Tensor]) -> NDArray[np.float64]:
-    """As an array (S, R); from a GPU all at once."""
-    on_cpu = all(each.device.type == "cpu" for each in numbers)
-    values = [each.tolist() for each in numbers] if on_cpu else torch.stack([*numbers]).tolist()
-    return np.array(values, dtype=np.float64).reshape(len(numbers), -1)
+    def begin_anew(self) -> None:
+        """Begin the sum of the next point of the curve."""
+        self.total_R = [0.0] * len(self.total_R)
 
 
-def size_of_gradient(model: nn.Module, clip_norm: float | None) -> Tensor:
-    """Clip a model's gradient by its L2 norm, if that is asked for, and give its `size`: that norm, which clipping needs anyway."""
+def _read(numbers: Sequence[Tensor | float]) -> list[list[float]]:
+    """S lists of R; from a GPU all at once."""
+    on_gpu = [each for each in numbers if isinstance(each, Tensor) and each.is_cuda]
+    values = (
+        torch.stack(on_gpu).tolist()
+        if on_gpu
+        else [each.tolist() if isinstance(each, Tensor) else each for each in numbers]
+    )
+    return [each if isinstance(each, list) else [each] for each in values]
+
+
+def size_of_gradient(parameters: Sequence[nn.Parameter], clip_norm: float | None) -> Tensor | float:
+    """Clip the gradient of a model's parameters by its L2 norm, if that is asked for, and give its `size`.
+
+    Where it is clipped, that is this norm, which clipping needs anyway.
+    """
     if clip_norm is not None:
-        return nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    return size(each.grad for each in model.parameters() if each.grad is not None)
+        return nn.utils.clip_grad_norm_(parameters, clip_norm)
+    return size([each.grad for each in parameters if each.grad is not None])
 
 
-def size(tensors: Iterable[Tensor]) -> Tensor:
+def size(tensors: Sequence[Tensor]) -> Tensor | float:
     """A number that is finite if and only if all numbers of some tensors are, on their device: one pass, nothing beside them.
 
     On a CPU it is their L2 norm, which takes a tenth of the time of the largest absolute value there, but can overflow where
@@ -91,7 +106,7 @@ def size(tensors: Iterable[Tensor]) -> Tensor:
     """
     some = [each.detach() for each in tensors if each.numel()]
     if not any(each.is_cuda for each in some):
-        norm = nn.utils.get_total_norm(some)
+        norm = math.hypot(*(torch.linalg.vector_norm(each).item() for each in some))
         if math.isfinite(norm):
             return norm
     return nn.utils.get_total_norm(some, math.inf)

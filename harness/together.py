@@ -85,7 +85,7 @@ class _Stack:
 
     def states(self, since: int) -> Iterator[dict[str, Any]]:
         """Everything that each member needs to go on, as `loop.train` keeps it; one at a time, as all are a copy of the model."""
-        optimizer, totals = self.optimizer.state_dict(), self.seen.total_R.tolist()
+        optimizer, totals = self.optimizer.state_dict(), self.seen.total_R
         for replica, member in enumerate(self.members):
             yield {
                 "model": weights_of(self.model, replica),
@@ -226,7 +226,7 @@ def train(
                 if not left:
                     return ended
             if point:
-                means = dict(zip(stack.members, (stack.seen.total_R / since).tolist(), strict=True))
+                means = dict(zip(stack.members, (total / since for total in stack.seen.total_R), strict=True))  # fmt: skip
                 for member in left:
                     for name, value in (
                         ("step", step),
@@ -235,7 +235,7 @@ def train(
                         ("time", time.time()),
                     ):
                         member.history[name].append(value)
-                stack.seen.total_R[:] = 0
+                stack.seen.begin_anew()
                 since = 0
                 on_step(step, schedule.steps)
             if stop or save:
@@ -279,8 +279,8 @@ def _diverged(
             if at is None
             else diverged(
                 step=step - len(rows.losses_SR) + at + 1,
-                loss=float(rows.losses_SR[at, replica]),
-                size=float(rows.sizes_SR[at, replica]),
+                loss=rows.losses_SR[at][replica],
+                size=rows.sizes_SR[at][replica],
                 saved=saved,
                 schedule=schedule,
             )
