@@ -5,7 +5,8 @@
 
 A trial is a work folder: some runs of an experiment of a random size, each with several faults, at points of writing or at any
 time, in any of its processes; then the same command once more, without faults. What trials.py calls wrong breaks a bar. A
-summary and JSON are printed, and the exit code is 1 when a bar was broken; the folder of such a trial is kept.
+summary and JSON are printed, and the exit code is 1 when a bar was broken; the folder of such a trial is kept. Reports say of
+what commit they are, so the code must not be altered meanwhile.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness import provenance
 from tests.faults.trials import Running, Trial
 
 SIZES: tuple[Mapping[str, object], ...] = (
@@ -73,6 +75,7 @@ class Torture:
         self.counts = Counts()
         self._lock = threading.Lock()
         self._undisturbed: dict[str, Trial] = {}
+        self._code = provenance.code()
 
     def undisturbed(self, settings: Mapping[str, object]) -> Trial:
         """A run of this size without faults; made once."""
@@ -109,6 +112,8 @@ class Torture:
             wrong, told = {"did not end well": ["see what it told"]}, traceback.format_exc()
         finally:
             trial.end_all()
+        if provenance.code() != self._code:
+            raise RuntimeError("the code was altered while it was tried: begin again, and leave it as it is meanwhile")  # fmt: skip
         with self._lock:
             self.counts.trials += 1
             self.counts.runs += runs
