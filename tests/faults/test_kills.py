@@ -15,6 +15,8 @@ import pytest
 
 from tests.faults.trials import Trial, is_stopped, wait_until
 
+pytestmark = pytest.mark.timeout(1200)  # each is many runs, and may share its machine
+
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Trial:

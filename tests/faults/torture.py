@@ -5,7 +5,8 @@
 
 A trial is a work folder: some runs of an experiment of a random size, each with several faults, at points of writing or at any
 time, in any of its processes; then the same command once more, without faults. What trials.py calls wrong breaks a bar. A
-summary and JSON are printed, and the exit code is 1 when a bar was broken; the folder of such a trial is kept.
+summary and JSON are printed, and the exit code is 1 when a bar was broken; the folder of such a trial is kept. Reports say of
+what commit they are, so the code must not be altered meanwhile.
 """
 
 import argparse
@@ -25,14 +26,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness import provenance
 from tests.faults.trials import Running, Trial
 
 SIZES: tuple[Mapping[str, object], ...] = (
-    {"resamples": 1, "steps": 1},
     {"resamples": 1, "steps": 3},
-    {"resamples": 2, "steps": 2},
     {"resamples": 2, "steps": 2, "lstm": True},
-    {"resamples": 3, "steps": 1},
+    {"resamples": 4, "steps": 2},
+    {"resamples": 5, "steps": 1, "lstm": True},
 )
 OPTIONS = ((), ("--jobs", "1"), ("--jobs", "2"), ("--together", "2"), ("--cluster", "inline"))
 SIGNALS = ("KILL",) * 6 + ("TERM", "INT", "STOP", "40")
@@ -40,10 +41,8 @@ SIGNALS = ("KILL",) * 6 + ("TERM", "INT", "STOP", "40")
 AT_POINTS = ("KILL",) * 6 + ("TERM", "INT", "STOP", "ENOSPC", "EIO")
 RUNS = (2, 4)
 """Runs with faults, at least and at most."""
-FAULTS = (1, 4)
+FAULTS = (2, 8)
 """Faults planned in each of them, at least and at most; not all come about, as one may end the run."""
-LONGEST_S = 6.0
-"""Seconds between two faults of a run that come at any time: about as long as a whole run takes."""
 BARS = (
     "lost",
     "repeated",
@@ -76,6 +75,7 @@ class Torture:
         self.counts = Counts()
         self._lock = threading.Lock()
         self._undisturbed: dict[str, Trial] = {}
+        self._code = provenance.code()
 
     def undisturbed(self, settings: Mapping[str, object]) -> Trial:
         """A run of this size without faults; made once."""
@@ -111,8 +111,9 @@ class Torture:
         except Exception:  # noqa: BLE001 - a trial that cannot be done to its end is one that failed
             wrong, told = {"did not end well": ["see what it told"]}, traceback.format_exc()
         finally:
-            for pid in trial.processes():
-                os.kill(pid, signal.SIGKILL)
+            trial.end_all()
+        if provenance.code() != self._code:
+            raise RuntimeError("the code was altered while it was tried: begin again, and leave it as it is meanwhile")  # fmt: skip
         with self._lock:
             self.counts.trials += 1
             self.counts.runs += runs
@@ -129,6 +130,12 @@ class Torture:
                 }
                 self.counts.failures.append(failure)
                 print(json.dumps(failure, indent=1), file=sys.stderr, flush=True)  # noqa: T201
+            verdict = f"{', '.join(wrong)} (!)" if wrong else "all as it should be"
+            print(  # noqa: T201
+                f"trial {number}: {runs} runs, {trial.faults.total()} faults, {verdict}; {self.counts.faults.total()} faults so far",
+                file=sys.stderr,
+                flush=True,
+            )
         if not wrong:
             shutil.rmtree(trial.folder)
 
@@ -137,9 +144,11 @@ class Torture:
         planned = drawn.randint(*FAULTS)
         by_point = drawn.randint(0, planned)
         reached = Counter(point.role for point in undisturbed.points)
+        # Workers are where most is written, and a run survives their end.
+        roles = (*sorted(reached), "worker", "worker")
         faults: dict[int | str, str] = {}
         for _ in range(by_point):
-            role = drawn.choice(sorted(reached))
+            role = drawn.choice(roles)
             faults[f"{role} {drawn.randint(1, reached[role])}"] = drawn.choice(AT_POINTS)
         more: dict[str, object] = {}
         if drawn.random() < 0.1:  # a disk that stays full
@@ -147,7 +156,7 @@ class Torture:
         words = ("collect", "small") if trial.accepted and drawn.random() < 0.2 else ()
         running = trial.start(*words, faults=faults, **more)
         over, harm = threading.Event(), Counter[str]()
-        moments = [drawn.uniform(0, LONGEST_S) for _ in range(planned - by_point)]
+        moments = [drawn.uniform(0, undisturbed.seconds / 2) for _ in range(planned - by_point)]
         choices = random.Random(drawn.random())
         beside = threading.Thread(target=_harm, args=(running, moments, choices, over, harm))
         beside.start()

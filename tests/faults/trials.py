@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from tests.harness.running import Harness, environment, mlflow_cells, sets
 
 SMALL = f"{Path(__file__).resolve().parent / 'small.py'}:small"
 ATTEMPT = re.compile(rb"attempt-\d{8}T\d{6}\.\d{6}-\d+")
-LIMIT_S = 300.0
+LIMIT_S = 600.0
 """Seconds that a command may take before it counts as hung: many times what it takes on a crowded machine."""
 PAUSE_S = 0.2
 """Seconds that a process stays stopped, at least, before it goes on."""
@@ -50,6 +51,8 @@ class Trial:
     lost: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    """That its last run took."""
     _runs: int = 0
 
     @property
@@ -113,6 +116,12 @@ class Trial:
             if mark in words:
                 found.append(int(process.name))
         return found
+
+    def end_all(self) -> None:
+        """Kill whatever of it lives."""
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def look(self, since: int) -> None:
         """Hold what happened against what was accepted.
@@ -208,15 +217,15 @@ class Running:
         Raises:
             AssertionError: when it hangs.
         """
-        deadline = time.monotonic() + LIMIT_S
+        began = time.monotonic()
         while self.process.poll() is None:
-            if time.monotonic() > deadline:
-                for pid in self.trial.processes():
-                    os.kill(pid, signal.SIGKILL)
+            if time.monotonic() > began + LIMIT_S:
+                self.trial.end_all()
                 self.process.wait()
                 raise AssertionError(f"it hangs: {self.said}")
             self.let_go_on()
             time.sleep(PAUSE_S)
+        self.trial.seconds = time.monotonic() - began
         self.trial.look(self.points_before)
         happened = Counter(self.trial._faults()[self.faults_before :])
         self.trial.faults += happened
@@ -227,10 +236,8 @@ class Running:
         for pid in self.trial.processes():
             if is_stopped(pid):
                 time.sleep(PAUSE_S)
-                try:
+                with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
-                except ProcessLookupError:
-                    continue
 
 
 def _cell(point: Point) -> str:
