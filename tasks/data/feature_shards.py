@@ -280,7 +280,8 @@ def fill_rows(handle: int, rows_TN: NDArray[np.uint8], offset: int) -> None:
         # A signal may cut a read short, and Linux reads at most 2 GiB at a time.
         while done < some_TN.size:
             whole, part = divmod(done, some_TN.shape[1])
-            got = os.preadv(handle, [some_TN[whole, part:], *some_TN[whole + 1 :]], offset + done)
+            left = [some_TN[whole, part:].data, *some_TN[whole + 1 :]]
+            got = os.preadv(handle, left, offset + done)
             if got == 0:
                 raise EOFError
             done += got

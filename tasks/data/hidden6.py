@@ -15,6 +15,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Literal, cast
@@ -23,7 +24,7 @@ import numpy as np
 
 from tasks.data import writing
 from tasks.data.feature_plan import ITEM_BYTES, StorePlan, id_problem
-from tasks.data.feature_shards import shards_missing, write_shard
+from tasks.data.feature_shards import shard_path, shards_missing, write_shard
 from tasks.data.features import FeatureStore
 from tasks.data.hdf5_rows import Rows, opened
 from tasks.data.labels import nfc
@@ -155,7 +156,8 @@ def write_hidden6(
         progress: told after each shard how many of all shards are there.
 
     Raises:
-        ValueError: what `tasks.data.feature_shards.write_shard` refuses, such as NaN.
+        ValueError: what `tasks.data.feature_shards.write_shard` refuses, such as NaN; or when the HDF5 file is another one
+            than that of the plan by now.
         StoreMismatch: when the folder holds another store.
     """
     clips = [clip for shard in plan.shards for clip in shard]
@@ -175,6 +177,12 @@ def write_hidden6(
             )
             if progress:
                 progress(done, len(plan.shards))
+    if missing and _sha256(source.hdf5) != plan.made_of["hdf5_sha256"]:
+        for number in missing:  # of numbers that the plan is not made of
+            writing.remove(shard_path(folder, number))
+        raise ValueError(
+            f"{source.hdf5} was written to while it was read: import it when it is whole"
+        )
 
 
 def import_hidden6(
@@ -282,6 +290,13 @@ def _made_of(source: Source) -> dict[str, JSON]:
 
 
 def _sha256(path: Path) -> str:
+    found = path.stat()
+    return _sha256_of(path, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _sha256_of(path: Path, inode: int, size: int, mtime_ns: int) -> str:
+    del inode, size, mtime_ns  # with another of these it is another file
     with path.open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
 

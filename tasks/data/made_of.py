@@ -45,12 +45,14 @@ def labels_carried(hdf5: Path, videos: str) -> dict[str, JSON]:
     """
     for folder in (hdf5.parent, hdf5.resolve().parent):
         path = folder / FILE
-        if path.is_file():
+        if path.exists():
             return _carried(path, videos)
     return {}
 
 
 def _carried(path: Path, videos: str) -> dict[str, JSON]:
+    if not path.is_file():  # such as a pipe, which would never end
+        raise _not_understood(path)
     try:
         with path.open("rb") as source:
             text = source.read(MOST_BYTES + 1)

@@ -74,18 +74,18 @@ def fuzz(seed: int, count: int, subjects: Sequence[str] = tuple(SUBJECTS)) -> Fo
 
 def _outcomes(seed: int, inputs: Sequence[Input]) -> Iterator[tuple[Input, str]]:
     while inputs:
-        told = _told_by_a_child(seed, inputs[:AT_ONCE])
+        told = told_by_a_child(seed, inputs[:AT_ONCE])
         for each, outcome in zip(inputs, told, strict=False):
             if outcome.startswith("ended by") and "HDF5" in each[0]:
                 # In the program libhdf5 has a process of its own.
-                (whole,) = _told_by_a_child(seed, [each], whole=True)
+                (whole,) = told_by_a_child(seed, [each], whole=True)
                 yield each, "contained" if whole == "refused" else f"{outcome}, and then {whole}"
             else:
                 yield each, outcome
         inputs = inputs[len(told) :]
 
 
-def _told_by_a_child(seed: int, inputs: Sequence[Input], *, whole: bool = False) -> list[str]:
+def told_by_a_child(seed: int, inputs: Sequence[Input], *, whole: bool = False) -> list[str]:
     """What came of inputs, up to the one, if any, that ended the child."""
     folder = tempfile.mkdtemp(prefix="fuzz-", dir=_fast())
     asked = {"seed": seed, "folder": folder, "inputs": inputs, "whole": whole}

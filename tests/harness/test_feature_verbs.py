@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -245,15 +246,21 @@ def test_a_bad_number_leaves_neither_store_nor_index(
         (("--hdf5", "/nowhere.h5"), "/nowhere.h5 is no file: name the HDF5 file"),
         (("--lists", "/nowhere"), "/nowhere is no folder"),
         (("--labels", "SHORT"), "has 1 lines and"),
+        (("--labels", "HUGE"), "huge.txt, line 2 is '999999999999999999': a whole number from 0 to 99999 is needed"),
+        (("--hdf5", "LINKED"), "has 'hidden6' in another file ('hidden6.h5'), which is not read: name that file"),
     ],
 )  # fmt: skip
 def test_wrong_words_are_one_sentence_and_nothing_is_written(
-    files: Files, root: Path, words: tuple[str, str], sentence: str
+    files: Files, tmp_path: Path, root: Path, words: tuple[str, str], sentence: str
 ) -> None:
     known = {
         "CLASSES": files.lines("classes.txt", ["run"]),
         "SHORT": files.lines("short.txt", [1]),
+        "HUGE": files.lines("huge.txt", [0, 999999999999999999, *LABELS[2:]]),
+        "LINKED": str(tmp_path / "linked.h5"),
     }
+    with h5py.File(tmp_path / "linked.h5", "w") as file:
+        file["hidden6"] = h5py.ExternalLink("hidden6.h5", "hidden6")
     assert sentence in refusal(files, *(known.get(word, word) for word in words))
     assert not root.exists()
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -14,6 +16,7 @@ from h5py import h5t
 
 from tasks.data import hdf5_rows
 from tasks.data.hdf5_rows import opened
+from tests.tasks.feature_sets import ROOT
 
 ROWS = np.random.default_rng(0).standard_normal((40, 6)).astype("<f4")
 SECRET = np.full((40, 6), 7.5, "<f4")
@@ -230,6 +233,27 @@ def test_a_reader_that_crashes_is_told_by_its_file(
     path.touch()
     monkeypatch.setattr(hdf5_rows, "_serve", serve)
     assert f"{path} ended the process that read it (SIGSEGV)" in refusal(path)
+
+
+def test_a_reader_ends_when_whoever_asked_was_killed(tmp_path: Path) -> None:
+    path = tmp_path / "in.h5"
+    with h5py.File(path, "w") as file:
+        file["hidden6"] = ROWS
+    code = (
+        "import os, sys; from pathlib import Path; from tasks.data.hdf5_rows import opened\n"
+        "with opened(Path(sys.argv[1]), 'hidden6') as rows:\n"
+        "    print(rows.reader.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )  # fmt: skip
+    assert done.returncode == -9, done.stderr
+    reader = Path("/proc") / done.stdout.strip() / "cmdline"
+    for _ in range(600):
+        if not reader.exists() or not reader.read_bytes():
+            return
+        time.sleep(0.1)
+    raise AssertionError("the reader is still there")
 
 
 def test_a_reader_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

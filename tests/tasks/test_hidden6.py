@@ -252,6 +252,30 @@ def test_what_is_no_regular_file_is_no_list(files: Files) -> None:
         files.read()
 
 
+def test_a_file_that_becomes_another_while_it_is_read_makes_no_store(files: Files) -> None:
+    """A copy that is still on its way: numbers of the one file must not be called those of the other."""
+    files.write(rows())
+    source = Source(
+        hdf5=files.folder / "in.h5", labels=files.folder / "labels.txt", num_frames=files.folder / "num_frames.txt", names=None
+    )  # fmt: skip
+    listing = hidden6.read_listing(source)
+    plan = hidden6.plan_hidden6(source, listing, shard_bytes=1)
+    store = files.folder / "store"
+    hidden6.write_hidden6(source, plan, store)
+    (kept, *others) = sorted(store.glob("shard-*"))
+    content = kept.read_bytes()
+    for each in others:
+        each.unlink()
+    files.write(rows() * 2)
+    with pytest.raises(ValueError, match=r"in\.h5 was written to while it was read"):
+        hidden6.write_hidden6(source, plan, store)
+    assert [path.read_bytes() for path in store.glob("shard-*")] == [content]
+    files.write(rows())
+    hidden6.write_hidden6(source, plan, store)
+    with FeatureStore.open(store) as features:
+        np.testing.assert_array_equal(features.frames("video-000002"), rows()[4:])
+
+
 def test_an_export_takes_the_videos_asked_for_or_writes_nothing(files: Files) -> None:
     files.write(rows())
     files.read()
