@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from harness import carried, carried_form, files, tracked
+from harness import carried, carried_form, files, publish, tracked
+from harness.carried import Whole
+from harness.publish import Drawing
+from harness.workdir import Workdir
 from tests.faults.hostile_store import ATTEMPT, KEYS, NAME, HostileStore, alter, evidence, sealed
 from tests.harness.faked import invoke
 
@@ -275,6 +278,22 @@ def test_a_store_with_another_name_for_the_folder_of_runs_makes_no_links(
     done = report(store, tmp_path, "html")
     assert done.exit_code == 2
     assert "should be '../../runs', as links begin with it" in done.output
+
+
+@pytest.mark.parametrize("place", ["../outside", "/outside", "a/../../outside"])
+def test_nothing_is_drawn_outside_the_folder_of_a_report(place: str, tmp_path: Path) -> None:
+    told = carried.evidence(carried.read(json.dumps(evidence()), NAME), {}, {}, {})
+    drawings = publish.drawings_from(
+        {NAME: told}, {NAME: lambda evidence, formats: {place: b"x"}}, ["md"], apart=False
+    )
+    assert "would lie outside the report's folder" in drawings[NAME].problem
+    work = Workdir(tmp_path / "work")
+    whole = Whole(title="", done=0, cells=0, shared=0, told={}, provenance={}, chapters={})
+    for name, part, file in ((NAME, place, "x"), (NAME, "first", place), (place, "first", "x")):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(ValueError, match="would lie outside the report's folder"):
+            publish.write(name, work, {part: Drawing(files={file: b"x"})}, whole, ["md"])
+        assert sorted(tmp_path.rglob("*")) == before
 
 
 class Page(html.parser.HTMLParser):
