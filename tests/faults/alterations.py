@@ -1,11 +1,12 @@
-"""Evidence with something wrong in it, another for every number."""
+"""What a tracking server may tell with a fault in it, another for every number."""
 
+import copy
 import json
 import random
 from collections.abc import Iterator
 from typing import Any
 
-from tests.faults.hostile_store import ATTEMPT, KEYS, alter, evidence
+from tests.faults.hostile_store import ATTEMPT, KEYS, alter
 
 NESTED: list[Any] = []
 for _ in range(400):
@@ -28,10 +29,10 @@ def paths_in(value: Any, before: tuple[str | int, ...] = ()) -> Iterator[tuple[s
         yield from paths_in(each, (*before, key))
 
 
-def altered(number: int) -> Any:
-    """Evidence with something wrong in it, another for every number: a value, a key, what is missing, or the text."""
+def altered(number: int, usual: Any) -> Any:
+    """Something with a fault in it, another for every number: in a value, a key, what is missing, or, as text, in its JSON."""
     draw = random.Random(number)
-    whole = evidence()
+    whole = copy.deepcopy(usual)
     path = draw.choice(list(paths_in(whole)))
     kind = draw.choice(["value"] * 5 + ["missing", "key", "number", "cut", "twice"])
     parent: Any = whole
@@ -46,10 +47,10 @@ def altered(number: int) -> Any:
         parent[draw.choice([each for each in HOSTILE if isinstance(each, str)])] = parent.pop(path[-1])  # fmt: skip
         return whole
     if kind == "number":
-        text = json.dumps(alter(whole, path, "@@"))
+        text = json.dumps(alter(whole, path, "@@"), indent=1)
         return text.replace('"@@"', draw.choice(NUMBERS))
     if kind == "twice" and isinstance(parent, list):
         parent.append(parent[0])
         return whole
-    text = json.dumps(whole)
+    text = json.dumps(whole, indent=1)
     return text[: draw.randrange(len(text))]

@@ -109,7 +109,7 @@ def test_altered_evidence_is_refused_or_drawn_and_writes_nothing_elsewhere(
 ) -> None:
     codes = []
     for number in range(INPUTS):
-        store.evidence = altered(number)
+        store.evidence = altered(number, evidence())
         done = report(store, tmp_path)
         codes.append(done.exit_code)
         if done.exit_code == 2:
@@ -180,6 +180,30 @@ def test_a_result_that_is_none_costs_its_cell_and_no_more(
     assert done.exit_code == 0
     assert f"cell {KEYS[0][:16]}: its files in the tracking store: " in done.stderr
     assert "1 of 2 cells have no result" in done.stderr
+
+
+def test_an_altered_result_names_files_that_stay_where_they_are_put_or_is_none() -> None:
+    usual = {
+        "format": 1,
+        "cell": KEYS[0],
+        "attempt": ATTEMPT,
+        "files": {"predictions.parquet": _listed(b"a"), "encoder.safetensors": _listed(b"b")},
+        "provenance": {"code": {"commit": "0" * 40}, "packages": {"python": "3.11"}},
+    }
+    refused: list[str] = []
+    for number in range(INPUTS):
+        told = altered(number, usual)
+        text = told if isinstance(told, str) else json.dumps(told, indent=1)
+        sha256 = files.sha256(text.encode())  # anybody can make the checksum fit
+        content = f'{text[:1]}\n "sha256": "{sha256}",{text[1:]}'.encode()
+        try:
+            found = carried_form.files_of(content, KEYS[0], ATTEMPT)
+        except ValueError as error:
+            refused.append(str(error))
+        else:
+            assert all(Path(name).name == name and len(told) == 64 for name, told in found.items())
+    assert INPUTS / 2 < len(refused) < INPUTS
+    assert all(told.isprintable() and len(told) < 300 for told in refused)
 
 
 def test_predictions_that_are_no_table_are_said_and_not_a_crash(
