@@ -93,10 +93,7 @@ def write(
         ValueError: when a name leads out of the folder; nothing was changed.
     """
     folder = workdir.report(name)
-    for part, drawing in drawings.items():
-        for place in (name, part, *(f"{part}/{file}" for file in drawing.files)):
-            if PurePath(place).is_absolute() or ".." in PurePath(place).parts:
-                raise ValueError(f"'{place}' would lie outside the report's folder {folder}")
+    _check_inside(name, *drawings, *(file for each in drawings.values() for file in each.files))
     # From here on the folder is in between: a draw that is killed is not current.
     writing.remove(_stamp(workdir, name))
     written: dict[str, Path] = {}
@@ -154,12 +151,27 @@ def drawings_from(
         draw = draws[part]
         assert draw is not None  # an experiment has either parts or a report
         try:
-            drawings[part] = Drawing(files=draw(evidence, formats))
+            drawn = draw(evidence, formats)
+            _check_inside(*drawn)
+            drawings[part] = Drawing(files=drawn)
         except Exception as error:
             if not (apart or isinstance(error, ValueError)):
                 raise  # a bug of ours
             drawings[part] = Drawing(problem=f"{part} could not be drawn: {_words(error)}")
     return drawings
+
+
+def _check_inside(*places: str) -> None:
+    """See that names of parts and files lead nowhere but into a report's folder.
+
+    Raises:
+        ValueError: when one leads out of it.
+    """
+    for place in places:
+        if PurePath(place).is_absolute() or ".." in PurePath(place).parts:
+            raise ValueError(
+                f"'{place}' would lie outside the report's folder: give names of files"
+            )
 
 
 def _words(error: Exception) -> str:

@@ -3,6 +3,7 @@
 It takes the runs with role parent and cell, and nothing else that may lie beside them. Writing is `harness.store`.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -71,6 +72,18 @@ def _ask(call: Callable[[], _Answer]) -> _Answer:
         raise _Unanswered(
             f"{type(error).__name__}: {reason}" if reason else type(error).__name__
         ) from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Have MLflow log nothing: it repeats what a server answers as it is, and all that goes wrong is raised and told."""
+    log = logging.getLogger("mlflow")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 class Kept(Mapping[str, Path]):
@@ -177,7 +190,7 @@ def opened(address: str, name: str, folder: str) -> Iterator[Tracked]:
     """
     if not NAME.fullmatch(name):
         raise NotTracked(f"'{plain(name)}' is no name of an experiment: write NAME or FILE.py:NAME")
-    with TemporaryDirectory(prefix="harness-") as place:
+    with TemporaryDirectory(prefix="harness-") as place, _silent():
         try:
             client = _ask(lambda: MlflowClient(connected(address)))
             tracked = _read(client, address, name, folder, Path(place))

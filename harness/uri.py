@@ -19,6 +19,8 @@ ESCAPE = (
 )
 
 
+OF_SERVERS = ("MLFLOW_TRACKING_", "HARNESS_MIRROR")
+"""How variables begin that have addresses, users, passwords and tokens of servers."""
 LONGEST_LINE = 400
 """Letters of an error that are shown."""
 
@@ -106,6 +108,16 @@ def connected(address: str) -> str:
         os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
         os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
     return without_password(address)
+
+
+def forget_servers() -> None:
+    """Take what only gathering and fetching need out of this process's environment, as workers do: they speak to no server.
+
+    A user's code that runs in them, or a library that it loads, may print its environment into a log. What such code may need
+    itself, such as keys to where its data lie, stays.
+    """
+    for name in [each for each in os.environ if each.startswith(OF_SERVERS)]:
+        del os.environ[name]
 
 
 def _is_cut_by_password(address: str) -> bool:

@@ -16,6 +16,7 @@ from harness import attempt, group, loop, result
 from harness import plan as planning
 from harness.order import Order
 from harness.source import find
+from harness.uri import forget_servers
 from harness.workdir import Workdir
 from slurm.ddp import Ranks, joined
 from slurm.job import Event
@@ -170,6 +171,7 @@ def prepare_process() -> None:
 def main(arguments: list[str]) -> int:
     """Be a worker."""
     events = take_stdout()
+    forget_servers()
     stop = StopFlag()
     stop.on_signals(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
     prepare_process()

@@ -72,6 +72,14 @@ def evidence() -> dict[str, Any]:
     }
 
 
+def of_parts(*parts: str) -> dict[str, Any]:
+    """Evidence of a whole of these parts."""
+    told = evidence()
+    left = ("drawn_by", "expected", "failed", "classes")
+    kept = {key: value for key, value in told.items() if key not in left}
+    return {**kept, "parts": list(parts), "shared": 0, "told": {"knobs": "none set"}}
+
+
 def sealed(key: str, listed: object, **more: object) -> bytes:
     """A result as `harness.result.seal` writes it, whoever makes it."""
     body = {"format": 1, "cell": key, "attempt": ATTEMPT, "files": listed, **more}
@@ -97,8 +105,9 @@ class HostileStore:
     """What every folder of artifacts is said to have."""
     says: Callable[[str], bytes | None] = lambda path: None
     """Answers a path by other bytes."""
+    status: int = 200
+    """Of those."""
     asked: list[str] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)
 
     def __enter__(self) -> "HostileStore":
         store = self
@@ -138,11 +147,10 @@ class HostileStore:
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers["Content-Length"] or 0))
         self.asked.append(request.path)
-        self.headers.append(dict(request.headers))
-        answer = self.says(request.path)
+        answer, status = self.says(request.path), self.status
         if answer is None:
-            answer = self._usual(request.path, body)
-        request.send_response(404 if answer is None else 200)
+            answer, status = self._usual(request.path, body), 200
+        request.send_response(404 if answer is None else status)
         content = b"{}" if answer is None else answer
         request.send_header("Content-Length", str(len(content)))
         request.end_headers()

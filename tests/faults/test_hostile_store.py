@@ -1,35 +1,27 @@
 """Reports drawn from a tracking store that anybody can write to: what it tells is checked before it is a path, a page or a number."""
 
-import html.parser
 import json
+import logging.handlers
 import random
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import Result
 
-from harness import carried, carried_form, files, tracked
-from tests.faults.hostile_store import ATTEMPT, KEYS, NAME, HostileStore, alter, evidence, sealed
+from harness import carried, carried_form, files, publish, tracked
+from harness.carried import Whole
+from harness.publish import Drawing
+from harness.workdir import Workdir
+from tests.faults.alterations import altered
+from tests.faults.bait import BAIT, Page, baited
+from tests.faults.hostile_store import ATTEMPT, KEYS, NAME, HostileStore, evidence, of_parts, sealed
 from tests.harness.faked import invoke
 
 INPUTS = 160
 """Altered evidence that is tried."""
-NESTED: list[Any] = []
-for _ in range(400):
-    NESTED = [NESTED]
-HOSTILE: tuple[Any, ...] = (
-    *(None, True, False, 0, -1, 7, 3.5, 1e308, 10**17, "", "x", [], {}, [None], {"": None}, NESTED),
-    *("../../outside", "/outside", "..", ".", "a/b", "a\\b", "a\0b", "\x1b[2J\x1b]0;x\x07", "a\nb"),
-    *("\u202egnp", "\ud800", "x" * 5000, "javascript:alert(1)", "$x_{", "{}%s{0}", [[["x"]]]),
-    *("NaN", KEYS[0], KEYS[1], "c3" * 32, ATTEMPT, {"run": ATTEMPT}, [{"cell": "../.."}]),
-)
-NUMBERS = ("NaN", "Infinity", "-Infinity", "1e999", "9" * 30, "9" * 5000)
-"""Which JSON's grammar or Python's reader lets pass."""
-BAIT = '"><script>alert(1)</script><img src=x onerror=alert(1)>\\input{/etc/passwd}\\write18{id}^^5cinput'
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +64,16 @@ def report(
     """Draw fig12, and see that it ended in words and that no file came to be, changed or went outside its folder."""
     work = tmp_path / "outer/inner/work"
     before = around(tmp_path)
-    done = invoke("report", name, "--from", store.url, "--format", formats, "--workdir", str(work))
+    log = logging.getLogger("mlflow")
+    handler = logging.handlers.BufferingHandler(1000)
+    log.addHandler(handler)
+    try:
+        done = invoke(
+            "report", name, "--from", store.url, "--format", formats, "--workdir", str(work)
+        )
+    finally:
+        log.removeHandler(handler)
+    assert [each.getMessage() for each in handler.buffer] == []
     assert isinstance(done.exception, SystemExit | None), repr(done.exception)
     assert done.exit_code in (0, 1, 2), done.output
     assert around(tmp_path) == before
@@ -96,41 +97,6 @@ def around(tmp_path: Path) -> dict[str, bytes | None]:
     }
 
 
-def paths_in(value: Any, before: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Where values stand, mappings and lists among them."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()  # fmt: skip
-    for key, each in inside:
-        yield (*before, key)
-        yield from paths_in(each, (*before, key))
-
-
-def altered(number: int) -> Any:
-    """Evidence with something wrong in it, another for every number: a value, a key, what is missing, or the text."""
-    draw = random.Random(number)
-    whole = evidence()
-    path = draw.choice(list(paths_in(whole)))
-    kind = draw.choice(["value"] * 5 + ["missing", "key", "number", "cut", "twice"])
-    parent: Any = whole
-    for step in path[:-1]:
-        parent = parent[step]
-    if kind == "value":
-        return alter(whole, path, draw.choice(HOSTILE))
-    if kind == "missing":
-        del parent[path[-1]]
-        return whole
-    if kind == "key" and isinstance(parent, dict):
-        parent[draw.choice([each for each in HOSTILE if isinstance(each, str)])] = parent.pop(path[-1])  # fmt: skip
-        return whole
-    if kind == "number":
-        text = json.dumps(alter(whole, path, "@@"))
-        return text.replace('"@@"', draw.choice(NUMBERS))
-    if kind == "twice" and isinstance(parent, list):
-        parent.append(parent[0])
-        return whole
-    text = json.dumps(whole)
-    return text[: draw.randrange(len(text))]
-
-
 def test_the_usual_answers_are_drawn(store: HostileStore, tmp_path: Path) -> None:
     done = report(store, tmp_path, "md,json,html")
     assert done.exit_code == 0
@@ -143,7 +109,7 @@ def test_altered_evidence_is_refused_or_drawn_and_writes_nothing_elsewhere(
 ) -> None:
     codes = []
     for number in range(INPUTS):
-        store.evidence = altered(number)
+        store.evidence = altered(number, evidence())
         done = report(store, tmp_path)
         codes.append(done.exit_code)
         if done.exit_code == 2:
@@ -216,6 +182,30 @@ def test_a_result_that_is_none_costs_its_cell_and_no_more(
     assert "1 of 2 cells have no result" in done.stderr
 
 
+def test_an_altered_result_names_files_that_stay_where_they_are_put_or_is_none() -> None:
+    usual = {
+        "format": 1,
+        "cell": KEYS[0],
+        "attempt": ATTEMPT,
+        "files": {"predictions.parquet": _listed(b"a"), "encoder.safetensors": _listed(b"b")},
+        "provenance": {"code": {"commit": "0" * 40}, "packages": {"python": "3.11"}},
+    }
+    refused: list[str] = []
+    for number in range(INPUTS):
+        told = altered(number, usual)
+        text = told if isinstance(told, str) else json.dumps(told, indent=1)
+        sha256 = files.sha256(text.encode())  # anybody can make the checksum fit
+        content = f'{text[:1]}\n "sha256": "{sha256}",{text[1:]}'.encode()
+        try:
+            found = carried_form.files_of(content, KEYS[0], ATTEMPT)
+        except ValueError as error:
+            refused.append(str(error))
+        else:
+            assert all(Path(name).name == name and len(told) == 64 for name, told in found.items())
+    assert INPUTS / 2 < len(refused) < INPUTS
+    assert all(told.isprintable() and len(told) < 300 for told in refused)
+
+
 def test_predictions_that_are_no_table_are_said_and_not_a_crash(
     store: HostileStore, tmp_path: Path, reader: str
 ) -> None:
@@ -231,14 +221,6 @@ def test_predictions_that_are_no_table_are_said_and_not_a_crash(
 
 def _listed(content: bytes) -> dict[str, object]:
     return {"bytes": len(content), "sha256": files.sha256(content)}
-
-
-def of_parts(*parts: str) -> dict[str, Any]:
-    """Evidence of a whole of these parts."""
-    told = evidence()
-    left = ("drawn_by", "expected", "failed", "classes")
-    kept = {key: value for key, value in told.items() if key not in left}
-    return {**kept, "parts": list(parts), "shared": 0, "told": {"knobs": "none set"}}
 
 
 @pytest.mark.parametrize("part", ["../../../outside", "/outside", "..", ".hidden", "a/b", ""])
@@ -277,39 +259,20 @@ def test_a_store_with_another_name_for_the_folder_of_runs_makes_no_links(
     assert "should be '../../runs', as links begin with it" in done.output
 
 
-class Page(html.parser.HTMLParser):
-    """Tags that run something or lead somewhere."""
-
-    def __init__(self, content: str) -> None:
-        super().__init__()
-        self.scripts = 0
-        self.doubtful: list[str] = []
-        self.feed(content)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.scripts += tag == "script"
-        self.doubtful += [tag] if tag in ("iframe", "object", "embed", "base", "form") else []
-        for name, value in attrs:
-            leads = name in ("href", "src", "xlink:href") and ":" in (value or "")
-            if name.startswith("on") or (leads and not (value or "").startswith("data:image/png")):
-                self.doubtful.append(f"{name}={value}")
-
-
-def baited(value: Any) -> Any:
-    """A copy with bait in every text that may be any."""
-    fixed = {"experiment", "drawn_by", "runs", "needed_runs", "names", "cell", "shots", "metric"}
-    if isinstance(value, dict):
-        return {
-            (key if key in OURS else f"{key}{BAIT}"): each if key in fixed else baited(each)
-            for key, each in value.items()
-        }
-    if isinstance(value, list):
-        return [baited(each) for each in value]
-    return f"{value}{BAIT}" if isinstance(value, str) else value
-
-
-OURS = set(evidence()) | set(evidence()["expected"][0]) | set(evidence()["provenance"])
-OURS |= {"parts", "shared", "told"}
+@pytest.mark.parametrize("place", ["../outside", "/outside", "a/../../outside"])
+def test_nothing_is_drawn_outside_the_folder_of_a_report(place: str, tmp_path: Path) -> None:
+    told = carried.evidence(carried.read(json.dumps(evidence()), NAME), {}, {}, {})
+    drawings = publish.drawings_from(
+        {NAME: told}, {NAME: lambda evidence, formats: {place: b"x"}}, ["md"], apart=False
+    )
+    assert "would lie outside the report's folder" in drawings[NAME].problem
+    work = Workdir(tmp_path / "work")
+    whole = Whole(title="", done=0, cells=0, shared=0, told={}, provenance={}, chapters={})
+    for name, part, file in ((NAME, place, "x"), (NAME, "first", place), (place, "first", "x")):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(ValueError, match="would lie outside the report's folder"):
+            publish.write(name, work, {part: Drawing(files={file: b"x"})}, whole, ["md"])
+        assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("apart", [False, True])
@@ -391,6 +354,19 @@ def test_garbage_from_a_server_is_one_sentence(
         store.says = lambda asked, path=path: content if path in asked.replace("?path", "?") else None  # type: ignore[misc]  # fmt: skip
         done = report(store, tmp_path)
         assert done.exit_code in (0, 2), (path, done.output)
+
+
+@pytest.mark.parametrize("status", [302, 400, 403, 500])
+def test_errors_of_a_server_are_one_sentence(
+    status: int, store: HostileStore, tmp_path: Path
+) -> None:
+    store.status = status
+    for content in (
+        b'{"error_code": 5, "message": "\\u001b[2J\\n\\u202e' + b"x" * 5000 + b'"}',
+        *GARBAGE[:5],
+    ):
+        store.says = lambda path, content=content: content  # type: ignore[misc]
+        assert report(store, tmp_path).exit_code == 2
 
 
 def test_tags_do_not_steer_a_terminal(store: HostileStore, tmp_path: Path) -> None:
