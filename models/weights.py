@@ -216,7 +216,13 @@ def _overflows(value: Tensor, turned: Tensor) -> bool:
 
 def _listed(words: Sequence[str]) -> str:
     more = f", and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
-    return ", ".join(words[:SHOWN]) + more
+    return ", ".join(map(_shown, words[:SHOWN])) + more
+
+
+def _shown(word: str) -> str:
+    """A word with a file's name of a tensor in it, which may be of any length and characters."""
+    shown = word if word.isprintable() else repr(word)
+    return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
 
 def _first_line(error: Exception) -> str:
@@ -284,7 +290,7 @@ def _read_npz(path: Path, limit: int) -> dict[str, Tensor]:
                 left -= math.prod(_npy_shape(source))
             if left < 0:
                 raise WeightsError(
-                    f"{path} does not fit: up to {member.filename} it has {limit - left} numbers, the whole model {limit}"
+                    f"{path} does not fit: up to {_shown(member.filename)} it has {limit - left} numbers, the whole model {limit}"
                 )
             with archive.open(member) as source:
                 array = np.lib.format.read_array(source, allow_pickle=False)

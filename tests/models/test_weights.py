@@ -106,6 +106,16 @@ def test_missing_and_unexpected_keys_are_named_and_counted(suffix: str, tmp_path
     assert "5 of its keys are unexpected (other0, other1, other2, and 2 more)" in sentence
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".npz"])
+@pytest.mark.parametrize("name", ["a\nb", "a" * 5000, "\x1b[2J"])
+def test_a_name_of_any_length_and_characters_stays_one_sentence(
+    suffix: str, name: str, tmp_path: Path
+) -> None:
+    sentence = refusal(written(tmp_path, suffix, Small().state_dict() | {name: torch.ones(1)}))
+    assert sentence.isprintable()
+    assert len(sentence) < 1000
+
+
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_a_wrong_shape_is_told_with_the_right_one(suffix: str, tmp_path: Path) -> None:
     saved = Small().state_dict() | {"first.weight": torch.ones(3, 4)}
