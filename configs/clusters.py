@@ -157,8 +157,9 @@ def _checked(name: str, wanted: Any, value: Any) -> Any:
     if wanted == tuple[str, ...]:
         if isinstance(value, list) and all(isinstance(each, str) for each in value):
             return tuple(value)
-    elif wanted is float and type(value) in (int, float) and abs(value) <= MOST:
-        return float(value)
+    elif wanted is float and type(value) in (int, float):
+        if abs(value) <= MOST:  # not so for nan
+            return float(value)
     elif type(value) is wanted and (
         wanted is not int or abs(value) <= MOST
     ):  # not isinstance: true is no whole number

@@ -40,6 +40,9 @@ FORMATS = (
 """FFmpeg's names of the containers that are read. None of them is a list of other files, as concat, HLS and DASH are: what a file
 shows is in its own bytes, whoever made it."""
 
+_ROOM = 2**20
+"""Pixels that a decoder may fill a frame up with beyond MOST_PIXELS: rows are made longer, to a multiple of 64."""
+
 _DURATION = re.compile(r"(\d{1,6}):(\d{1,2}):(\d{1,2}(?:\.\d{1,12})?)", re.ASCII)
 
 _FILLER_BYTES = 1
@@ -267,7 +270,9 @@ def _open(path: Path) -> InputContainer:
         str(path.absolute()),
         metadata_errors="replace",  # titles of old files are in any encoding
         container_options={"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"},
-        options={"max_pixels": str(MOST_PIXELS)},  # of the decoders that look at the first frames
+        options={
+            "max_pixels": str(MOST_PIXELS + _ROOM)
+        },  # of the decoders that look at the first frames
     )
 
 
@@ -281,7 +286,7 @@ def _unfit(container: InputContainer) -> str:
         return "there is no decoder for its video stream"
     if context.width * context.height > MOST_PIXELS:
         return f"its frames of {context.height} x {context.width} have more than {MOST_PIXELS:,} pixels"
-    context.options = {"max_pixels": str(MOST_PIXELS)}  # frames may grow on the way
+    context.options = {"max_pixels": str(MOST_PIXELS + _ROOM)}  # frames may grow on the way
     context.thread_count = 1
     return ""
 
