@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tasks.data.lists import BadList
-from tasks.data.reading import quoted, read_whole, shown
+from tasks.data.reading import LONGEST, quoted, read_whole, shown
 from tasks.data.sheet import Entry, Sheet, Split, id_of
 
 _SPLIT_COLUMN = re.compile(r"split(\d{0,9})", re.ASCII)
@@ -78,6 +78,11 @@ def from_csv(path: Path) -> Sheet:
                 f"{where}: {len(row)} values, but {len(header)} columns ({','.join(header)})"
             )
         record = dict(zip(header, row, strict=True))
+        long = max(row, key=len)
+        if len(long) > LONGEST:
+            raise BadList(
+                f"{where}: {len(long):,} characters are more than any path has: {quoted(long)}"
+            )
         if not record["video"]:
             raise BadList(f"{where}: the video has no name")
         video = id_of(record["video"])

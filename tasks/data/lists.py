@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.data.reading import quoted, read_whole
+from tasks.data.reading import LONGEST, quoted, read_whole, shown
 from tasks.data.sheet import Entry, Sheet, Split, SplitsFrom, id_of
 
 _UCF_LIST = re.compile(r"(train|test)list(\d+)\.txt")
@@ -181,7 +181,7 @@ def _sheet(
             video, times = Counter(ids).most_common(1)[0]
             if times > 1:
                 raise BadList(
-                    f"{folder}: {video} is {times} times on the {side} list of split {split}"
+                    f"{folder}: {shown(video)} is {times} times on the {side} list of split {split}"
                 )
     if not sides:
         raise BadList(f"{folder}: there is no list of a split beside classInd.txt")
@@ -204,8 +204,14 @@ def _lines(path: Path) -> list[tuple[str, str]]:
         raise BadList(f"{path}: byte {error.start} is not UTF-8; save the list as UTF-8") from None
     except ValueError as error:
         raise BadList(str(error)) from None
-    return [
+    lines = [
         (f"{path}, line {number}", line.strip())
         for number, line in enumerate(text.splitlines(), 1)
         if line.strip()
     ]
+    for where, line in lines:
+        if len(line) > LONGEST:
+            raise BadList(
+                f"{where}: {len(line):,} characters are more than any path has: {quoted(line)}"
+            )
+    return lines

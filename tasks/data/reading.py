@@ -5,6 +5,8 @@ from pathlib import Path
 
 SHOWN = 120
 """Characters of a line or value that a sentence about it repeats."""
+LONGEST = 4096 + 64
+"""Characters of a line of a list, or a value of a table: a path, and a number behind it."""
 MOST_BYTES = 2**28
 """Of a file that is read whole: lists of a million videos have fewer."""
 

@@ -248,6 +248,20 @@ def test_a_sentence_repeats_no_more_of_a_line_than_fits_and_nothing_that_a_termi
         assert len(str(caught.value)) < 400 + len(str(tmp_path))
 
 
+def test_a_name_longer_than_any_path_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(f"video,label\n{'a' * 4160},run\n")
+    assert len(from_csv(path).entries) == 1
+    path.write_text(f"video,label\n{'a' * 4161},run\n")
+    with pytest.raises(
+        BadList, match=r"mine\.csv, line 2: 4,161 characters are more than any path"
+    ):
+        from_csv(path)
+    (tmp_path / "classInd.txt").write_text(f"1 {'a' * 4161}\n")
+    with pytest.raises(BadList, match=r"classInd\.txt, line 1: 4,163 characters"):
+        read_lists(tmp_path)
+
+
 def test_lists_of_many_classes_are_checked_class_by_class_only_once() -> None:
     """Were all videos gone through for every class, this would be looked at some 10^10 times."""
 
