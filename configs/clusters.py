@@ -18,12 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from configs.knobs import did_you_mean
+from tasks.data.reading import quoted, read_whole
 
 CPU_GFLOPS = 15.0
 """A rough rate of one CPU core on models of demo size, in 10^9 operations a second."""
 GPU_GFLOPS = 2000.0
 """The same for one GPU: an assumption, for small models wait for the GPU and large ones are many times as fast."""
 
+MOST_BYTES = 2**20
+"""Of a cluster file."""
+MOST = 2**53
+"""Of a number: larger ones are a mistake, and not kept by all that reads them."""
 WHAT = {
     str: "text",
     int: "a whole number",
@@ -117,14 +122,13 @@ def find(words: str) -> Cluster:
             "FILE.toml)"
         )
     try:
-        with Path(words).open("rb") as source:
-            content = tomllib.load(source)
+        content = tomllib.loads(read_whole(Path(words), most=MOST_BYTES).decode())
     except OSError as error:
         raise ValueError(
             f"the cluster file {words} cannot be read ({error.strerror}): name a TOML file, or one of "
             f"{', '.join(CLUSTERS)}"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"the cluster file {words} is not TOML: {error}") from None
     try:
         return parse(content)
@@ -143,7 +147,7 @@ def parse(content: Mapping[str, Any]) -> Cluster:
     for name, value in content.items():
         if name not in types:
             raise ValueError(
-                f"there is no setting '{name}'{did_you_mean(name, types)} (settings: {', '.join(types)})"
+                f"there is no setting {quoted(name)}{did_you_mean(name, types)} (settings: {', '.join(types)})"
             )
         chosen[name] = _checked(name, types[name], value)
     return Cluster(**chosen)
@@ -154,7 +158,10 @@ def _checked(name: str, wanted: Any, value: Any) -> Any:
         if isinstance(value, list) and all(isinstance(each, str) for each in value):
             return tuple(value)
     elif wanted is float and type(value) in (int, float):
-        return float(value)
-    elif type(value) is wanted:  # not isinstance: true is no whole number
+        if abs(value) <= MOST:  # not so for nan
+            return float(value)
+    elif type(value) is wanted and (
+        wanted is not int or abs(value) <= MOST
+    ):  # not isinstance: true is no whole number
         return value
-    raise ValueError(f"{name} = {value!r}: it must be {WHAT[wanted]}")
+    raise ValueError(f"{name} = {quoted(value)}: it must be {WHAT[wanted]}")

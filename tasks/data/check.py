@@ -92,12 +92,12 @@ def _check_split(
         f"group {group} is on both sides of split {number}: videos of one source would be trained on and tested"
         for group in sorted(crossing)
     ]
+    trained = {by_id[video].label for video in train}
+    tested = {by_id[video].label for video in test}
     for label, name in enumerate(classes):
-        if not any(by_id[video].label == label for video in train):
+        if label not in trained:
             problems.append(f"class {name} has no training videos in split {number}")
-        if splits_from != "leave-one-group-out" and not any(
-            by_id[video].label == label for video in test
-        ):
+        if splits_from != "leave-one-group-out" and label not in tested:
             problems.append(f"class {name} has no test videos in split {number}")
     return problems
 

@@ -9,7 +9,9 @@ Shapes: T frames, Y and X rows and columns of pixels, C = 3 colours (red, green,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import stat
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +24,26 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
-VERSION = 1
+VERSION = 2
 """Changed whenever `examine` may say something else about the same file: remembered answers are then asked again."""
 
 MAX_SHORTFALL = 1
 """Frames that a whole file may lack of what its container claims: many writers count one too many."""
+
+MOST_PIXELS = 2**25
+"""Of a frame: 8K video (7,680 x 4,320) has fewer. A few bytes can claim more, and gigabytes with them."""
+
+FORMATS = (
+    "avi", "mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "mpeg", "mpegvideo", "mpegts", "asf", "flv", "ogg",
+    "h264", "hevc", "m4v",
+)  # fmt: skip
+"""FFmpeg's names of the containers that are read. None of them is a list of other files, as concat, HLS and DASH are: what a file
+shows is in its own bytes, whoever made it."""
+
+_ROOM = 2**20
+"""Pixels that a decoder may fill a frame up with beyond MOST_PIXELS: rows are made longer, to a multiple of 64."""
+
+_DURATION = re.compile(r"(\d{1,6}):(\d{1,2}):(\d{1,2}(?:\.\d{1,12})?)", re.ASCII)
 
 _FILLER_BYTES = 1
 """AVI writers fill gaps, and the delay of an encoder with B-frames, by packets of at most one byte, which show nothing
@@ -57,34 +74,39 @@ class Examined:
     """Why the file is not whole, as one sentence; empty if it is."""
 
 
-def examine(path: Path) -> Examined:
+def examine(path: Path, *, progress: Callable[[], object] = bool) -> Examined:
     """Decode every frame of a file once and say what is there.
 
     A file is whole when its pictures come out without an error or a mark of corruption, all of one size, and at most
     MAX_SHORTFALL fewer than the container claims. Where the container gives a duration and no count (Matroska), a
     shortfall must show in the time of the last picture as well: the frame rate may vary.
 
+    Args:
+        path: the file.
+        progress: called before the file is opened, and after every packet that has bytes; a decoder that hangs does not call it.
+
     Raises:
         OSError: when the file cannot be opened; contents that are no video are a `problem`.
     """
     import av
 
-    with path.open("rb"):  # a missing or forbidden file is no damaged video
-        pass
+    progress()
+    if not _is_file(path):
+        return _nothing("it is no file, but a pipe or a device")
     try:
-        container = av.open(str(path))
-    except (av.FFmpegError, ValueError) as error:
+        container = _open(path)
+    except (av.FFmpegError, ValueError, ArithmeticError, MemoryError) as error:
         return _nothing(f"it is no video that FFmpeg can open ({_reason(error)})")
     with container:
-        if not container.streams.video:
-            return _nothing("it has no video stream")
-        stream = container.streams.video[0]
-        if not _prepare(stream):
-            return _nothing("there is no decoder for its video stream")
-        return _decode_all(container, stream)
+        unfit = _unfit(container)
+        if unfit:
+            return _nothing(unfit)
+        return _decode_all(container, container.streams.video[0], progress)
 
 
-def _decode_all(container: InputContainer, stream: VideoStream) -> Examined:
+def _decode_all(
+    container: InputContainer, stream: VideoStream, progress: Callable[[], object]
+) -> Examined:
     import av
 
     num_frames = filler = corrupt_packets = corrupt_frames = 0
@@ -95,6 +117,8 @@ def _decode_all(container: InputContainer, stream: VideoStream) -> Examined:
     fills, before = container.format.name == "avi", -1
     try:
         for packet in container.demux(stream):
+            if packet.size:
+                progress()
             corrupt_packets += packet.is_corrupt
             if fills and packet.dts is not None:
                 # Time counts frames in an AVI, and empty packets pass without being seen.
@@ -105,7 +129,7 @@ def _decode_all(container: InputContainer, stream: VideoStream) -> Examined:
                     continue
             try:
                 frames = packet.decode()
-            except av.FFmpegError as error:
+            except (av.FFmpegError, MemoryError) as error:
                 first_error = first_error or f"after frame {num_frames}: {_reason(error)}"
                 continue
             for frame in frames:
@@ -119,10 +143,10 @@ def _decode_all(container: InputContainer, stream: VideoStream) -> Examined:
                 corrupt_frames += frame.is_corrupt
                 num_frames += 1
                 last = frame
-    except av.FFmpegError as error:
+    except (av.FFmpegError, ValueError, ArithmeticError, MemoryError) as error:
         first_error = first_error or f"after frame {num_frames}: {_reason(error)}"
     rate = stream.average_rate or stream.guessed_rate
-    fps = float(rate) if rate else 0.0
+    fps = float(rate) if rate and rate > 0 else 0.0
     counted = max(0, stream.frames - filler)
     seconds = _claimed_seconds(container, stream)
     claimed = counted or round(seconds * fps)
@@ -164,7 +188,8 @@ def read_frames(path: Path, *, size: tuple[int, int] | None = None) -> Iterator[
         size: rows and columns of the frames wanted; None for those of the file.
 
     Raises:
-        UnreadableVideo: when the file is no video, or where the decoder fails in the middle of one.
+        UnreadableVideo: when the file is no video, its frames are larger than MOST_PIXELS, or where the decoder fails in the middle
+            of it.
         ValueError: for a size below 1.
         OSError: when the file cannot be opened.
     """
@@ -178,16 +203,12 @@ def _read(path: Path, size: tuple[int, int] | None) -> Iterator[NDArray[np.uint8
     import numpy as np
     from av.video.reformatter import Interpolation, VideoReformatter
 
-    with path.open("rb"):
-        pass
+    if not _is_file(path):
+        raise UnreadableVideo(f"{path} is no file, but a pipe or a device")
     shown = 0
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise UnreadableVideo(f"{path} has no video stream")
-            stream = container.streams.video[0]
-            if not _prepare(stream):
-                raise UnreadableVideo(f"there is no decoder for the video stream of {path}")
+        with _open(path) as container:
+            stream = _video_of(path, container)
             scale = VideoReformatter().reformat  # one for all frames: it keeps its tables
             rows = columns = None
             quarters = 0
@@ -217,19 +238,64 @@ def _read(path: Path, size: tuple[int, int] | None) -> Iterator[NDArray[np.uint8
                         if quarters
                         else frame_YXC
                     )
-    except av.FFmpegError as error:
+    except UnreadableVideo:
+        raise
+    except (av.FFmpegError, ValueError, ArithmeticError, MemoryError) as error:
         where = f"after frame {shown}" if shown else "at its beginning"
         raise UnreadableVideo(f"{path} cannot be decoded {where}: {_reason(error)}") from error
 
 
-def _prepare(stream: VideoStream) -> bool:
-    """Make the decoder use one thread; False if there is no decoder."""
-    # PyAV's stubs have a context for every stream, but one of an unknown codec comes without.
-    context = getattr(stream, "codec_context", None)
-    if context is None:
+def _is_file(path: Path) -> bool:
+    """Whether a path leads to a file, and not to something that may never end or answer.
+
+    Raises:
+        OSError: when the file is missing or may not be read: that is no damaged video.
+    """
+    if not (stat.S_ISREG(path.stat().st_mode) or path.is_dir()):
         return False
+    with path.open("rb"):
+        return True
+
+
+def _open(path: Path) -> InputContainer:
+    """Open a file of one of FORMATS by what it holds, and nothing that it may name.
+
+    Raises:
+        av.FFmpegError: for a file that is of none of them.
+    """
+    import av
+
+    return av.open(
+        # Whole: of a relative name FFmpeg takes what stands before a colon for a protocol.
+        str(path.absolute()),
+        metadata_errors="replace",  # titles of old files are in any encoding
+        container_options={"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"},
+        options={
+            "max_pixels": str(MOST_PIXELS + _ROOM)
+        },  # of the decoders that look at the first frames
+    )
+
+
+def _unfit(container: InputContainer) -> str:
+    """Why the first video stream cannot be decoded; otherwise its decoder is made ready, with one thread."""
+    if not container.streams.video:
+        return "it has no video stream"
+    # PyAV's stubs have a context for every stream, but one of an unknown codec comes without.
+    context = getattr(container.streams.video[0], "codec_context", None)
+    if context is None:
+        return "there is no decoder for its video stream"
+    if context.width * context.height > MOST_PIXELS:
+        return f"its frames of {context.height} x {context.width} have more than {MOST_PIXELS:,} pixels"
+    context.options = {"max_pixels": str(MOST_PIXELS + _ROOM)}  # frames may grow on the way
     context.thread_count = 1
-    return True
+    return ""
+
+
+def _video_of(path: Path, container: InputContainer) -> VideoStream:
+    unfit = _unfit(container)
+    if unfit:
+        raise UnreadableVideo(f"{path} cannot be decoded: {unfit}")
+    return container.streams.video[0]
 
 
 def _is_filler(packet: Packet[VideoStream]) -> bool:
@@ -240,16 +306,13 @@ def _is_filler(packet: Packet[VideoStream]) -> bool:
 
 def _claimed_seconds(container: InputContainer, stream: VideoStream) -> float:
     """How long the video stream is, as the container says; 0 if it does not."""
-    hours, _, rest = stream.metadata.get("DURATION", "").partition(":")
-    minutes, _, seconds = rest.partition(":")
-    try:  # Matroska: a tag of the stream, "00:00:10.333000000"
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    except ValueError:
-        pass
+    told = _DURATION.fullmatch(stream.metadata.get("DURATION", ""))
+    if told:  # Matroska: a tag of the stream, "00:00:10.333000000"
+        return int(told[1]) * 3600 + int(told[2]) * 60 + float(told[3])
     if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
+        return max(0.0, float(stream.duration * stream.time_base))
     if container.duration is not None and len(container.streams) == 1:
-        return container.duration / 1e6  # libav counts it in microseconds
+        return max(0.0, container.duration / 1e6)  # libav counts it in microseconds
     return 0.0  # a sound track may be longer than the pictures
 
 
@@ -260,4 +323,5 @@ def _nothing(problem: str) -> Examined:
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
+    told = str(getattr(error, "strerror", None) or error) or type(error).__name__
+    return " ".join(told.split())

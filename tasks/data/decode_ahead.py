@@ -2,7 +2,7 @@
 
 Beside a GPU one process decodes too slowly, and one that also decodes launches kernels late. A process decodes every
 n-th video and waits when its pieces are not taken, so memory does not grow with the length of a video, and a decoder
-that crashes ends with a sentence that names the video.
+that crashes or hangs ends with a sentence that names the video.
 
 Shapes: T frames of a piece, Y and X pixels.
 """
@@ -31,6 +31,8 @@ PIECE = 32
 """Frames of a piece, but for the last one of a video."""
 AHEAD = 16
 """Pieces that wait in each process: of 240 x 320 pixels 118 MB, twenty seconds of a video."""
+STUCK_S = 600
+"""Seconds that are waited for a piece. They are counted one by one while this process runs: where all were stopped, none has passed."""
 Piece: TypeAlias = "np.ndarray | Exception | None"
 """What a process sends: frames; why there are none; or None at the end of a video."""
 
@@ -49,7 +51,7 @@ def decoded(
         Of each video its pieces, uint8 RGB (T, Y, X, 3); to be taken before the next video is asked for.
 
     Raises:
-        ValueError: while a video is read: it cannot be decoded, or its process was ended.
+        ValueError: while a video is read: it cannot be decoded, its process was ended, or gave nothing for STUCK_S seconds.
     """
     if not processes:
         for path in paths:
@@ -99,6 +101,12 @@ def _pieces(path: Path, size: tuple[int, int]) -> Iterator[np.ndarray]:
 
 def _taken(path: Path, lane: Connection, worker: SpawnProcess) -> Iterator[np.ndarray]:
     while True:
+        # A process that died has something to read, too: the end.
+        if not any(lane.poll(1) for _ in range(STUCK_S)):
+            worker.kill()
+            raise ValueError(
+                f"the process that decoded {path} gave no frame for {STUCK_S} s and was ended: leave that file out, or mend it"
+            )
         try:
             piece: Piece = lane.recv()
         except (EOFError, OSError):  # between two pieces, or in the middle of one

@@ -25,6 +25,8 @@ BUILT_IN_SIDE = 14
 BUILT_IN_TEST = 382
 """The last of scikit-learn's 1,797 digits are for testing. Writers come one after the other, and each block of one begins with 0 to 9
 three times over; one begins at 1,415, so no writer is on both sides."""
+MOST_SIDE = 1024
+"""Pixels: frames are made in proportion, dozens of a sequence at a time, and a gzipped megabyte can hold a glyph of 30,000."""
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 """Names of the two files in a folder, with or without .gz behind them."""
 
@@ -67,7 +69,7 @@ def find_glyphs(name: str) -> Glyphs:
             holds train-images-idx3-ubyte and t10k-images-idx3-ubyte, gzipped or not, of any square glyphs.
 
     Raises:
-        ValueError: when there are none, or they are no square glyphs of one size.
+        ValueError: when there are none, or they are no square glyphs of one size, at most MOST_SIDE.
     """
     folder = None if name == BUILT_IN else _folder(name)
     train, test = _images(folder, "train"), _images(folder, "test")
@@ -76,6 +78,10 @@ def find_glyphs(name: str) -> Glyphs:
             raise ValueError(
                 f"glyphs of {name} are {train.shape[1]} x {train.shape[2]} to train and {test.shape[1]} x {test.shape[2]} to test: "
                 "they must be square and of one size"
+            )
+        if train.shape[1] > MOST_SIDE:
+            raise ValueError(
+                f"glyphs of {name} have {train.shape[1]:,} rows of pixels: at most {MOST_SIDE:,} can move in a frame"
             )
     return Glyphs(
         name=name if folder is None else folder.name,

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.check import check_lists
+from tasks.data.index_form import objection
+from tasks.data.reading import read_whole
 from tasks.data.root import folder_of
 from tasks.data.sheet import Split, SplitsFrom
 from tasks.data.writing import write_whole
@@ -212,7 +214,7 @@ def read(name: str) -> Index:
 
     Raises:
         ValueError: for a name that cannot be one.
-        NoIndex: when the set was never indexed, or its index is damaged or of another format.
+        NoIndex: when the set was never indexed, or its index is damaged, of another format, or says what none can.
         OSError: when the file is there and cannot be read.
     """
     return read_from(folder_of(name))
@@ -223,7 +225,9 @@ def read_from(folder: Path) -> Index:
     path = folder / FILE
     again = f"run `harness data index {folder.name} --videos DIR ...` again"
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
+    except ValueError as error:
+        raise NoIndex(f"{error}; {again}") from None
     except FileNotFoundError:
         raise NoIndex(
             f"there is no index of '{folder.name}' ({path}): run `harness data index {folder.name} --videos DIR ...`, or `harness "
@@ -237,7 +241,19 @@ def read_from(folder: Path) -> Index:
         )
         what = "is of another format" if other else "is damaged: it does not match its own checksum"
         raise NoIndex(f"{path} {what}; {again}")
-    return _index(json.loads(body))
+    # Made by others, perhaps: its checksum only says that it came as it was sent.
+    try:
+        told = json.loads(body)
+        wrong = objection(told)
+    except (ValueError, RecursionError):
+        wrong = "its content is not JSON"
+    if wrong:
+        raise NoIndex(f"{path} is no index that this program wrote: {wrong}; {again}")
+    found = _index(told)
+    problems = check(found)
+    if problems:
+        raise NoIndex(f"{path} cannot be trusted: {problems[0]}; {again}")
+    return found
 
 
 def _opening(body: bytes) -> bytes:

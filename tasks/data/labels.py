@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tasks.data.lists import BadList
+from tasks.data.reading import LONGEST, quoted, read_whole, shown
 from tasks.data.sheet import Entry, Sheet, Split, id_of
 
-_SPLIT_COLUMN = re.compile(r"split(\d*)")
+_SPLIT_COLUMN = re.compile(r"split(\d{0,9})", re.ASCII)
 
 
 def nfc(text: str) -> str:
@@ -31,7 +32,8 @@ def by_folder(files: Sequence[str]) -> Sheet:
             f"{loose[0]} lies in no folder of a class ({len(loose)} such files): move it, or give labels by a CSV file"
         )
     classes = tuple(sorted({nfc(file).partition("/")[0] for file in files}))
-    entries = [_entry(file, label=classes.index(nfc(file).partition("/")[0])) for file in files]
+    label_of = {name: label for label, name in enumerate(classes)}
+    entries = [_entry(file, label=label_of[nfc(file).partition("/")[0]]) for file in files]
     return Sheet(classes=classes, entries=_sorted(entries))
 
 
@@ -52,9 +54,11 @@ def from_csv(path: Path) -> Sheet:
         OSError: when the file cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a mark in front
+        text = read_whole(path).decode("utf-8-sig")  # spreadsheets put a mark in front
     except UnicodeDecodeError as error:
         raise BadList(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from None
+    except ValueError as error:
+        raise BadList(str(error)) from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[tuple[int, list[str]]] = []
     try:
@@ -74,28 +78,34 @@ def from_csv(path: Path) -> Sheet:
                 f"{where}: {len(row)} values, but {len(header)} columns ({','.join(header)})"
             )
         record = dict(zip(header, row, strict=True))
+        long = max(row, key=len)
+        if len(long) > LONGEST:
+            raise BadList(
+                f"{where}: {len(long):,} characters are more than any path has: {quoted(long)}"
+            )
         if not record["video"]:
             raise BadList(f"{where}: the video has no name")
         video = id_of(record["video"])
         if video in seen:
-            raise BadList(f"{where}: {video} is on line {seen[video]} already")
+            raise BadList(f"{where}: {shown(video)} is on line {seen[video]} already")
         seen[video] = number
         for column in split_of:
             if record[column] not in ("train", "test", ""):
                 raise BadList(
-                    f"{where}: '{record[column]}' in column {column}: use train, test or nothing"
+                    f"{where}: {quoted(record[column])} in column {column}: use train, test or nothing"
                 )
             if record[column] and not record["label"]:
-                raise BadList(f"{where}: {video} has no label, so it cannot be in a split")
+                raise BadList(f"{where}: {shown(video)} has no label, so it cannot be in a split")
         records.append((number, record))
     if not records:
         raise BadList(f"{path} has no line below its header")
     classes = tuple(sorted({record["label"] for _, record in records if record["label"]}))
+    label_of = {name: label for label, name in enumerate(classes)}
     entries = [
         Entry(
             id=id_of(record["video"]),
             file=record["video"],
-            label=classes.index(record["label"]) if record["label"] else None,
+            label=label_of.get(record["label"]),
             group=record.get("group") or id_of(record["video"]),
         )
         for _, record in records
@@ -154,15 +164,15 @@ def _columns(path: Path, header: list[str]) -> tuple[list[str], dict[str, int]]:
             split_of[column] = int(match[1] or 1)
         elif column not in ("video", "label", "group"):
             raise BadList(
-                f"{path}, line 1: no column is called '{column}' (columns: video, label, group, split1, split2, ...)"
+                f"{path}, line 1: no column is called {quoted(column)} (columns: video, label, group, split1, split2, ...)"
             )
     for column in ("video", "label"):
         if column not in header:
             raise BadList(
-                f"{path}, line 1: there is no column '{column}' (found: {', '.join(header)})"
+                f"{path}, line 1: there is no column '{column}' (found: {shown(', '.join(header))})"
             )
     if len(set(header)) < len(header) or len(set(split_of.values())) < len(split_of):
-        raise BadList(f"{path}, line 1: a column is there twice ({', '.join(header)})")
+        raise BadList(f"{path}, line 1: a column is there twice ({shown(', '.join(header))})")
     return header, split_of
 
 

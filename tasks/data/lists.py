@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.data.reading import LONGEST, quoted, read_whole, shown
 from tasks.data.sheet import Entry, Sheet, Split, SplitsFrom, id_of
 
 _UCF_LIST = re.compile(r"(train|test)list(\d+)\.txt")
@@ -88,7 +89,7 @@ def _read_ucf101(folder: Path) -> Sheet:
         number, _, name = line.partition(" ")
         if number != str(len(numbers) + 1) or not name.strip() or name.strip() in numbers:
             raise BadList(
-                f"{where}: '{line}' is not '{len(numbers) + 1} CLASS' with a new class; classes count from 1"
+                f"{where}: {quoted(line)} is not '{len(numbers) + 1} CLASS' with a new class; classes count from 1"
             )
         numbers[name.strip()] = number
     classes = tuple(numbers)
@@ -107,11 +108,11 @@ def _read_ucf101(folder: Path) -> Sheet:
             name = file.partition("/")[0]
             if name not in numbers or "/" not in file:
                 raise BadList(
-                    f"{where}: '{line}' does not begin with a class of classInd.txt and a /"
+                    f"{where}: {quoted(line)} does not begin with a class of classInd.txt and a /"
                 )
             if side == "train" and label != numbers[name]:
                 raise BadList(
-                    f"{where}: '{line}' should end with {numbers[name]}, the number of {name} in classInd.txt"
+                    f"{where}: {quoted(line)} should end with {numbers[name]}, the number of {name} in classInd.txt"
                 )
             video = id_of(file)
             group = _UCF_GROUP.search(video)
@@ -129,6 +130,7 @@ def _read_ucf101(folder: Path) -> Sheet:
 def _read_hmdb51(folder: Path) -> Sheet:
     found = {match: path for path in folder.iterdir() if (match := _HMDB_LIST.fullmatch(path.name))}
     classes = tuple(sorted({match[1] for match in found}))
+    label_of = {name: label for label, name in enumerate(classes)}
     files: dict[str, Entry] = {}
     sides: dict[int, dict[str, list[str]]] = {}
     for match, path in sorted(found.items(), key=lambda item: item[1].name):
@@ -138,7 +140,7 @@ def _read_hmdb51(folder: Path) -> Sheet:
             file, _, code = line.rpartition(" ")
             if not file or code not in _HMDB_CODES:
                 raise BadList(
-                    f"{where}: '{line}' is not 'NAME CODE' with the code 0 (unused), 1 (train) or 2 (test)"
+                    f"{where}: {quoted(line)} is not 'NAME CODE' with the code 0 (unused), 1 (train) or 2 (test)"
                 )
             video = f"{name}/{id_of(file.strip())}"
             files.setdefault(
@@ -146,7 +148,7 @@ def _read_hmdb51(folder: Path) -> Sheet:
                 Entry(
                     id=video,
                     file=f"{name}/{file.strip()}",
-                    label=classes.index(name),
+                    label=label_of[name],
                     group=f"{name}/{hmdb51_source(video.partition('/')[2], name)}",
                 ),
             )
@@ -179,7 +181,7 @@ def _sheet(
             video, times = Counter(ids).most_common(1)[0]
             if times > 1:
                 raise BadList(
-                    f"{folder}: {video} is {times} times on the {side} list of split {split}"
+                    f"{folder}: {shown(video)} is {times} times on the {side} list of split {split}"
                 )
     if not sides:
         raise BadList(f"{folder}: there is no list of a split beside classInd.txt")
@@ -197,11 +199,19 @@ def _sheet(
 def _lines(path: Path) -> list[tuple[str, str]]:
     """Where and what: the lines that are not empty, line ends of any system."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_whole(path).decode()
     except UnicodeDecodeError as error:
         raise BadList(f"{path}: byte {error.start} is not UTF-8; save the list as UTF-8") from None
-    return [
+    except ValueError as error:
+        raise BadList(str(error)) from None
+    lines = [
         (f"{path}, line {number}", line.strip())
         for number, line in enumerate(text.splitlines(), 1)
         if line.strip()
     ]
+    for where, line in lines:
+        if len(line) > LONGEST:
+            raise BadList(
+                f"{where}: {len(line):,} characters are more than any path has: {quoted(line)}"
+            )
+    return lines

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tasks.data.dataset import EVALUATION_SEED
@@ -32,6 +33,13 @@ TEST_SHA256 = "c2a3e8d3939c001ab77bf543f130157424efa486bb4d0974d2cebb773b13f8b3"
 MNIST_TRAIN_SHA256 = "783b1c0807cfc66ca1ef125e96f8a41ab816d75b1d8d28920718b6428b08cb9e"
 MNIST_TEST_SHA256 = "010c0c13f96d5658bae4c04d605aa85a9ac8bc6ce619f5cb5f05aeb402f41514"
 """Of the pixels of MNIST's training and test images, as `tasks.data.glyphs` takes them."""
+
+MAGIC = b"\x93NUMPY"
+"""What a file in NumPy's format begins with."""
+_DAMAGED = (
+    ValueError, EOFError, TypeError, SyntaxError, TokenError, ArithmeticError, MemoryError, RecursionError, LookupError,
+)  # fmt: skip
+"""What NumPy raises at a damaged header."""
 
 TestSet = Literal["auto", "official", "generated"]
 
@@ -225,14 +233,17 @@ def check_test_file(path: Path) -> TestFile:
     import numpy as np
 
     way_out = "fetch it again with `harness data fetch moving-mnist-test --again`, or set test_set=generated"
+    no_array = f"{path} is no array in NumPy's format, or was cut short: {way_out}"
     try:
+        with path.open("rb") as source:
+            magic = source.read(len(MAGIC))
+        if magic != MAGIC:  # NumPy takes other files for archives or for pickles
+            raise ValueError(no_array)
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error}): {way_out}") from None
-    except (ValueError, EOFError):  # NumPy's own words are of pickles, whatever it met
-        raise ValueError(
-            f"{path} is no array in NumPy's format, or was cut short: {way_out}"
-        ) from None
+    except _DAMAGED:  # whatever NumPy's words are: it reads a header as Python
+        raise ValueError(no_array) from None
     if found.shape != TEST_SHAPE or found.dtype != np.uint8:
         raise ValueError(
             f"{path} is an array {found.shape} of {found.dtype}, and the official test file is {TEST_SHAPE} of uint8: {way_out}"

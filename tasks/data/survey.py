@@ -9,18 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import signal
+import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tasks.data import decode
 from tasks.data.decode import Examined
@@ -29,6 +33,13 @@ from tasks.data.writing import write_whole
 
 SAVE_EVERY_S = 15.0
 """Seconds between two batches of remembered files."""
+STUCK_S = 300.0
+"""Seconds without a further packet of a video after which its decoder is taken to hang, and its process is ended. It is tried once more
+alone: a machine may have been asleep."""
+MOST_MEMORY = 2**33
+"""Bytes of address space of a process that decodes: what a file claims beyond that is refused as no memory, and the machine goes on."""
+
+CRASHES = "the decoder crashes on it"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +50,29 @@ class Surveyed:
     mtime_ns: int
     sha256: str
     examined: Examined
+
+    @classmethod
+    def in_vain(cls, path: Path, problem: str) -> Surveyed:
+        """A file of which nothing is known but that it cannot be decoded, and why.
+
+        Raises:
+            OSError: when it cannot be read.
+        """
+        state = path.stat()
+        return cls(
+            bytes=state.st_size,
+            mtime_ns=state.st_mtime_ns,
+            sha256=_sha256(path),
+            examined=Examined(
+                num_frames=0, claimed=0, fps=0.0, height=0, width=0, duration=0.0, problem=problem
+            ),
+        )
+
+
+class Look(Protocol):
+    """What a process does with a file: `look_at`."""
+
+    def __call__(self, path: Path, *, progress: Callable[[], object]) -> Surveyed: ...  # noqa: D102
 
 
 def find_videos(videos_dir: Path) -> tuple[str, ...]:
@@ -125,21 +159,45 @@ def survey(
             _remember(memory, known)
 
 
-def look_at(path: Path) -> Surveyed:
+def look_at(path: Path, *, progress: Callable[[], object] = bool) -> Surveyed:
     """Hash and decode one file.
+
+    Args:
+        path: the file.
+        progress: called while decoding comes further (`decode.examine`).
 
     Raises:
         OSError: when it cannot be read.
     """
     state = path.stat()
-    with path.open("rb") as source:
-        digest = hashlib.file_digest(source, "sha256").hexdigest()
     return Surveyed(
         bytes=state.st_size,
         mtime_ns=state.st_mtime_ns,
-        sha256=digest,
-        examined=decode.examine(path),
+        sha256=_sha256(path),
+        examined=decode.examine(path, progress=progress),
     )
+
+
+def _look_in_time(look: Look, path: Path, seconds: float) -> Surveyed:
+    """Look at a file in a process of its own, which SIGALRM ends when decoding comes no further for so long.
+
+    No handler of Python's would run while a library is in a loop of its own, so the signal's default has to do.
+    """
+    try:
+        return look(path, progress=partial(signal.setitimer, signal.ITIMER_REAL, seconds))
+    except MemoryError:
+        return Surveyed.in_vain(
+            path, f"decoding it takes more than {MOST_MEMORY:,} bytes of memory"
+        )
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _sha256(path: Path) -> str:
+    if not (stat.S_ISREG(path.stat().st_mode) or path.is_dir()):
+        return ""  # a pipe or a device may have no end
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def _in_parallel(
@@ -153,7 +211,8 @@ def _in_parallel(
         try:
             while True:
                 while waiting and len(running) < 2 * jobs:
-                    running[pool.submit(look_at, root / waiting[0])] = waiting[0]
+                    task = pool.submit(_look_in_time, look_at, root / waiting[0], STUCK_S)
+                    running[task] = waiting[0]
                     waiting.popleft()  # only now: a broken pool takes nothing
                 if not running:
                     break
@@ -167,40 +226,55 @@ def _in_parallel(
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
     for file in suspects:
-        with _pool(1) as alone:
-            try:
-                seen = alone.submit(look_at, root / file).result()
-            except BrokenProcessPool:
-                seen = _crashed(root / file)
-        yield file, seen
+        yield file, _alone(root / file)
 
 
-def _crashed(path: Path) -> Surveyed:
-    state = path.stat()
-    with path.open("rb") as source:
-        digest = hashlib.file_digest(source, "sha256").hexdigest()
-    examined = Examined(
-        num_frames=0,
-        claimed=0,
-        fps=0.0,
-        height=0,
-        width=0,
-        duration=0.0,
-        problem="the decoder crashes on it",
-    )
-    return Surveyed(
-        bytes=state.st_size, mtime_ns=state.st_mtime_ns, sha256=digest, examined=examined
-    )
+def _alone(path: Path) -> Surveyed:
+    """Look at a file in a process for it alone, and say what became of that."""
+    context = get_context("spawn")
+    answers, sink = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(look_at, path, STUCK_S, sink), daemon=True)
+    process.start()
+    sink.close()  # its only other end is the process's: where that ends, so does waiting
+    try:
+        answer: Surveyed | OSError = answers.recv()
+    except EOFError:
+        process.join()
+        stuck = process.exitcode == -signal.SIGALRM
+        problem = f"the decoder hangs: nothing came for {STUCK_S:g} s" if stuck else CRASHES
+        return Surveyed.in_vain(path, problem)
+    finally:
+        process.kill()
+        process.join()
+        answers.close()
+    if isinstance(answer, OSError):
+        raise answer
+    return answer
+
+
+def _answer(look: Look, path: Path, seconds: float, sink: Connection) -> None:
+    _begin(MOST_MEMORY)
+    try:
+        sink.send(_look_in_time(look, path, seconds))
+    except OSError as error:
+        sink.send(error)
 
 
 def _pool(jobs: int) -> ProcessPoolExecutor:
     # Fresh processes: a fork of one that draws a progress bar in a thread may hang.
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin)
+    return ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=_begin, initargs=(MOST_MEMORY,)
+    )
 
 
-def _begin() -> None:
-    """An interrupt is the parent's to handle, and no process outlives it."""
+def _begin(most_memory: int) -> None:
+    """An interrupt is the parent's to handle, no process outlives it, and none takes all memory."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    least = most_memory if hard == resource.RLIM_INFINITY else min(most_memory, hard)
+    with suppress(ValueError, OSError):  # a system without such limits
+        resource.setrlimit(resource.RLIMIT_AS, (least, hard))
     parent = parent_process()
     if parent is not None:
 

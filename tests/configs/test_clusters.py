@@ -33,7 +33,7 @@ def test_a_file_sets_what_it_names_and_keeps_the_rest(tmp_path: Path) -> None:
         ('setup = "module load cuda"', "setup = 'module load cuda': it must be a list of texts"),
         ("requeue = 1", "requeue = 1: it must be true or false"),
         ("array_limit = 0", "array_limit = 0: it must be at least 1"),
-        ("memory_gb = nan", "memory_gb = nan: it must be at least 0"),
+        ("memory_gb = nan", "memory_gb = nan: it must be a number"),
         ('account = "a\\nb"', "account = 'a\\nb': it must be one printable line"),
         ("gpus_per_node = 2\npretrain_ranks = 4", "a node has only gpus_per_node = 2"),
         ("partition =", "is not TOML"),

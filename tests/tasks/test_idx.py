@@ -43,7 +43,8 @@ def test_what_was_written_is_read(tmp_path: Path, pack) -> None:  # type: ignore
         (idx(IMAGES) + b"!", "goes on behind its end"),
         (idx(IMAGES[:0]), "is empty: its header says 0 x 3 x 4"),
         (gzip.compress(idx(IMAGES))[:-9], "cannot be unpacked"),
-        (gzip.compress(idx(IMAGES))[:20] + b"\xff" * 30, "cannot be unpacked"),
+        (gzip.compress(idx(IMAGES))[:20] + b"\xff" * 30, "would hold more than 1,073,741,824 bytes, as its header says 2 x 79"),
+        (gzip.compress(idx(IMAGES))[:-6] + bytes(6), "cannot be unpacked"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_one_sentence(tmp_path: Path, content: bytes, sentence: str) -> None:
