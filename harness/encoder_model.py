@@ -90,6 +90,9 @@ def log(client: MlflowClient, experiment: str, run: str, cell: Cell, found: Resu
         client.delete_logged_model(made.model_id)
         return f"none: {type(error).__name__}: {first_line(error)}"[:LONGEST_REASON]
     client.log_outputs(run, [LoggedModelOutput(made.model_id, step=0)])
+    for twice in client.search_logged_models([experiment], f"source_run_id = '{run}'"):
+        if twice.model_id != made.model_id:  # the call that made one was sent again
+            client.delete_logged_model(twice.model_id)
     return str(made.model_id)
 
 

@@ -5,15 +5,18 @@ Whatever happens to it (a server that is down, a locked database), the run goes 
 """
 
 import queue
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 
 from harness import result
 from harness.result import Result
-from harness.uri import first_line
+from harness.uri import first_line, place_of_store
 from harness.workdir import Workdir
 from tasks.cell import Cell
 
+PATIENCE_S = 15.0
+"""After so many seconds of waiting people are told of it."""
 TOGETHER = 200
 """Cells whose results are handed on at once, where so many wait: writing them together is cheaper."""
 
@@ -37,7 +40,13 @@ class LiveGatherer:
     def finish(self, timeout: float) -> None:
         """Wait, no longer than `timeout` seconds, until everything handed over is written."""
         self._queue.put(None)
-        self._thread.join(timeout)
+        self._thread.join(min(timeout, PATIENCE_S))
+        if self._thread.is_alive() and timeout > PATIENCE_S:
+            sys.stderr.write(
+                f"harness: all results are there; MLflow at {place_of_store(self._workdir)} is waited for, for up to "
+                f"{timeout:.0f} s (whoever ends this loses nothing: `harness collect` goes on with it later)\n"
+            )
+            self._thread.join(timeout - PATIENCE_S)
         if self._thread.is_alive() and not self.problem:
             self.problem = f"MLflow did not answer within {timeout:.0f} s"
 

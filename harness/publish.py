@@ -15,7 +15,7 @@ from configs.experiment import FORMATS, Draw, Experiment
 from harness import carried, collect, files, provenance
 from harness.carried import Whole
 from harness.plan import Plan
-from harness.uri import SQLITE, place_of_store, uri
+from harness.uri import database_of, place_of_store, uri
 from harness.workdir import Workdir
 from reports.evidence import Evidence
 from tasks.data import writing
@@ -228,10 +228,10 @@ def is_current(
 
 def is_gathered(name: str, workdir: Workdir) -> bool:
     """Whether what is drawn is in MLflow, as far as this folder knows."""
-    place = uri(workdir)
+    database = database_of(uri(workdir))
     try:
         mark = json.loads(_mark(workdir, name).read_bytes())
-        is_there = not place.startswith(SQLITE) or Path(place.removeprefix(SQLITE)).exists()
+        is_there = database is None or database.exists()
         return bool(mark == _gathered(workdir, name)) and is_there
     except (OSError, ValueError):
         return False

@@ -147,6 +147,12 @@ def collect(
 def ui(workdir: Path, port: int, host: str) -> None:
     """Open the MLflow UI on the store of the work folder."""
     with sentences():
-        from harness.uri import serve_ui
+        from harness.uri import own, serve_ui, uri
 
-        sys.exit(serve_ui(workdir_at(workdir), host, port))
+        place = workdir_at(workdir)
+        if uri(place) == own(place) and not place.database.exists():
+            place.prepare()
+            from harness.whole_database import ready  # MLflow's server would make it in steps
+
+            ready(own(place), is_own=True)
+        sys.exit(serve_ui(place, host, port))

@@ -4,10 +4,17 @@ A run of a result takes a call to create it, one for its datasets, one a file, o
 params and tags together. What says that it is whole goes with the last call, so that one that was cut short can be told.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
+from mlflow.environment_variables import (
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+    MLFLOW_HTTP_REQUEST_TIMEOUT,
+)
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 
 from harness.entry import Entry, Found, Point
 from harness.facts import SOURCE_TYPE, Seen
@@ -16,6 +23,10 @@ BATCH, PARAMS = 800, 100
 """Metrics and params in one call: MLflow takes 1000 things of all kinds, and of params 100."""
 PAGE = 1000
 """Runs in one answer."""
+KNOCKS, KNOCK_S = 3, 20
+"""How often, and for how many seconds each, a server is waited for before anything is sent to it."""
+GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""What MLflow says to who deletes what is deleted: the second to runs."""
 
 
 class RunsByClient:
@@ -60,15 +71,22 @@ class RunsByClient:
         """Create runs; returns their ids."""
         ids = []
         for entry in entries:
-            made = self._client.create_run(
-                self._experiment,
-                start_time=entry.start_ms,
-                tags=dict(entry.tags),
-                run_name=entry.name,
-            )
-            ids.append(str(made.info.run_id))
+            ids.append(self.create(entry.name, entry.start_ms, entry.tags))
             self.fill(ids[-1], entry)
         return ids
+
+    def create(self, name: str, start_ms: int, tags: Mapping[str, str]) -> str:
+        """Create a run; returns its id."""
+        made = self._client.create_run(
+            self._experiment, start_time=start_ms, tags=dict(tags), run_name=name
+        )
+        return str(made.info.run_id)
+
+    def close(self, run: str, end_ms: int, tags: Mapping[str, str]) -> None:
+        """End a run, and then give it tags that say that it is whole."""
+        self._client.set_terminated(run, status="FINISHED", end_time=end_ms)
+        for name, value in tags.items():
+            self._client.set_tag(run, name, value)
 
     def fill(self, run: str, entry: Entry) -> None:
         """Write all of a run that exists; what of it is there already is not written twice."""
@@ -106,7 +124,41 @@ class RunsByClient:
     def untag(self, runs: Iterable[str], name: str) -> None:
         """Take a tag from runs that have it."""
         for run in runs:
-            self._client.delete_tag(run, name)
+            done_already(self._client.delete_tag, run, name)
+
+    def delete(self, run: str) -> None:
+        """Delete a run, unless it is deleted."""
+        done_already(self._client.delete_run, run)
+
+
+def knock(server: str) -> None:
+    """Wait for any answer of a server, for no longer than about a minute: it may be down, or take calls and answer none.
+
+    Raises:
+        MlflowException: when there is none.
+    """
+    http_request(  # type: ignore[no-untyped-call]
+        get_default_host_creds(server),  # type: ignore[no-untyped-call]
+        "/api/2.0/mlflow/experiments/search",
+        "GET",
+        params={"max_results": 1},
+        timeout=min(KNOCK_S, int(MLFLOW_HTTP_REQUEST_TIMEOUT.get())),  # type: ignore[no-untyped-call]
+        max_retries=min(KNOCKS - 1, int(MLFLOW_HTTP_REQUEST_MAX_RETRIES.get())),  # type: ignore[no-untyped-call]
+        raise_on_status=False,
+    )
+
+
+def done_already(call: Callable[..., object], *told: str) -> None:
+    """Take something away; a call that was sent twice finds the second time that there is nothing left to do.
+
+    Raises:
+        MlflowException: when it failed for another reason.
+    """
+    try:
+        call(*told)
+    except MlflowException as error:
+        if error.error_code not in GONE:
+            raise
 
 
 def _tags(tags: Mapping[str, str]) -> list[RunTag]:

@@ -4,75 +4,57 @@ The store is a gathering of facts that lie elsewhere: it can be deleted and is r
 found by its cell and attempt, its points carry the times at which they were made, so that writing them again adds nothing.
 """
 
-import logging
 import socket
-import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
-from mlflow.entities import Run
+from mlflow.entities import Experiment, Run
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from harness import entry, own_artifacts, runs_in_database
-from harness.entry import Entry, Found, Point
+from harness import (
+    entry,
+    line_runs,
+    own_artifacts,
+    runs_by_client,
+    runs_in_database,
+    whole_database,
+)
+from harness.entry import Entry, Point
+from harness.kept_runs import (
+    ATTEMPT,
+    CELL,
+    COMPLETE,
+    CONTENT,
+    ENCODER,
+    LAYOUT,
+    PARENT,
+    ROLE,
+    WANTED,
+    Known,
+    Runs,
+    sorted_out,
+)
+from harness.line_runs import COLOUR, DESCRIPTION
 from harness.result import Result
 from harness.runs_by_client import RunsByClient
 from harness.shown import Line
-from harness.uri import artifacts_beside, connected, first_line, own, uri
+from harness.uri import artifacts_beside, connected, database_of, first_line, own, uri
 from harness.workdir import Workdir
 from tasks.cell import Cell
 
-# Creating tables is no news to who watches a run.
-logging.getLogger("mlflow").setLevel(logging.WARNING)
-
-CELL, ATTEMPT, ROLE, COMPLETE, CONTENT = "cell", "attempt", "role", "complete", "content"
 FOLDER = "work_folder"
 """Tag of the work folder that a run came from: several may share a server, and each touches its own runs alone."""
 FOLDER_NAME = "work_folder_name"
 """Tag of what people call that folder: host:name."""
-ENCODER = "encoder_model"
-"""Tag of a pretraining run: the id of its encoder as an MLflow model, or why there is none."""
-LAYOUT = "2"
-"""Of a run that is whole, the value of its tag `complete`; one that an earlier version of this file wrote is written anew."""
-PARENT, DESCRIPTION = "mlflow.parentRunId", "mlflow.note.content"
-COLOUR, GREY = "mlflow.runColor", "#7f7f7f"
-"""Where the UI keeps the colour that a person gives a run, as its own choice is alike for some; and that of a parent."""
+GREY = "#7f7f7f"
+"""Colour of a parent."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """The UI then shows runs and charts instead of its pages for language models."""
 TOGETHER = 200
 """Results that are written at once: what they hold in memory at a time, and what is lost of them with a collector."""
-
-
-class _Known(NamedTuple):
-    """A run that is in the store."""
-
-    id: str
-    parent: str
-    layout: str
-    """How it was written; empty if it is not whole."""
-    encoder: str = ""
-
-
-class Runs(Protocol):
-    """The runs of an MLflow experiment, however they are written and read."""
-
-    def having(self, tag: str, value: str, wanted: Collection[str]) -> Iterator[Found]:
-        """Runs that are not deleted and have a tag of this value, newest first, with those of the wanted tags that they have."""
-
-    def values(self, runs: Sequence[str], names: Collection[str]) -> dict[str, dict[str, float]]:
-        """Newest values of metrics, by run."""
-
-    def write(self, entries: Sequence[Entry]) -> list[str]:
-        """Create whole runs; returns their ids."""
-
-    def tag(self, runs: Iterable[str], tags: Mapping[str, str]) -> None:
-        """Give runs these tags, in place of others of the same names."""
-
-    def untag(self, runs: Iterable[str], name: str) -> None:
-        """Take a tag from runs that have it."""
 
 
 class Store:
@@ -93,6 +75,9 @@ class Store:
         artifacts = artifacts_beside(place)
         if artifacts is not None:
             artifacts.mkdir(parents=True, exist_ok=True)
+            whole_database.ready(place, is_own=place == own(workdir))
+        else:
+            runs_by_client.knock(place)
         self._client = MlflowClient(place)
         self._name = name
         self._folder, *copied_from = workdir.identities()
@@ -101,10 +86,7 @@ class Store:
         self._title = name if place == own(workdir) else f"{name} · {self._folder_name}"
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            place_of_files = artifacts.as_uri() if artifacts else None
-            found = self._client.get_experiment(
-                self._client.create_experiment(name, place_of_files, tags=KIND)
-            )
+            found = self._new_experiment(artifacts.as_uri() if artifacts else None)
         elif found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
         if artifacts and place == own(workdir):
@@ -113,14 +95,23 @@ class Store:
         self._id = str(found.experiment_id)
         self._by_client = RunsByClient(self._client, self._id)
         self._all: Runs = runs_in_database.of_store(place, found) or self._by_client
-        self._runs: dict[str, dict[str, _Known]] = {}
-        """Runs of cells, by key and attempt."""
+        self._runs: dict[str, dict[str, Known]] = {}
         self._parent: Run | None = None
         self._lines: list[tuple[str, str]] = []
-        """Id and content of the runs of lines; the content is empty if one is not whole."""
         if place == own(workdir):  # a copy of the folder has a copy of its store: that is its own
             self._take_over(copied_from)
         self._read()
+
+    def _new_experiment(self, artifacts: str | None) -> Experiment:
+        try:
+            made = self._client.create_experiment(self._name, artifacts, tags=KIND)
+        except MlflowException as error:
+            # The call was sent twice, or another work folder was faster.
+            found = self._client.get_experiment_by_name(self._name)
+            if found is None or error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            return found
+        return self._client.get_experiment(made)
 
     def _take_over(self, folders: Iterable[str]) -> None:
         """Make runs of other work folders this one's."""
@@ -129,22 +120,47 @@ class Store:
             self._all.tag(runs, {FOLDER: self._folder, FOLDER_NAME: self._folder_name})
 
     def _read(self) -> None:
-        """Note which runs of this folder there are."""
-        wanted = (CELL, ATTEMPT, ROLE, PARENT, COMPLETE, ENCODER, CONTENT)
-        parents = []
-        for run_id, tags in self._all.having(FOLDER, self._folder, wanted):
-            if tags.get(ROLE) == "parent":
-                parents.append(run_id)
-            elif tags.get(ROLE) == "curve":
-                self._lines.append((run_id, tags.get(CONTENT, "")))
-            elif CELL in tags:
-                parent = sys.intern(tags.get(PARENT, ""))
-                self._runs.setdefault(tags[CELL], {})[tags.get(ATTEMPT, "")] = _Known(
-                    run_id, parent, sys.intern(tags.get(COMPLETE, "")), tags.get(ENCODER, "")
-                )
-        for run_id in parents[1:]:  # one that a killed collector left
-            self._client.delete_run(run_id)
-        self._parent = self._client.get_run(parents[0]) if parents else None
+        """Note which runs of this folder there are, and remove those that are there twice."""
+        kept = sorted_out(self._all.having(FOLDER, self._folder, WANTED))
+        self._runs, self._lines = kept.runs, kept.lines
+        for run in kept.spare:
+            self._delete(run)
+        for run_id, _ in kept.parents[1:]:  # one that a killed collector left, too
+            self._by_client.delete(run_id)
+        self._parent = self._client.get_run(kept.parents[0][0]) if kept.parents else None
+
+    def settle(self, keys: Iterable[str]) -> None:
+        """Look whether a server has all that it was given, once: remove what a call that was sent twice made twice.
+
+        Args:
+            keys: of cells whose runs have to be there.
+
+        Raises:
+            mlflow.exceptions.MlflowException: when one is not there, or not whole.
+        """
+        if self._all is not self._by_client:
+            return  # written in one transaction
+        self._read()
+        seen: set[str] = set()
+        for run_id, content in self._lines:
+            if not content or content in seen:
+                self._by_client.delete(run_id)
+            seen.add(content)
+        whole = {
+            key: attempt
+            for key, attempts in self._runs.items()
+            for attempt, run in attempts.items()
+            if run.layout == LAYOUT
+        }
+        wanted = list(keys)
+        lost = [key for key in wanted if key not in whole]
+        if lost or self._parent is None:
+            raise MlflowException(
+                f"{len(lost)} runs that the server said it wrote are not there: collect again"
+            )
+        parent = str(self._parent.info.run_id)
+        there = [(key, whole[key]) for key in wanted]
+        self._adopt([each for each in there if self._known(*each).parent != parent], parent)
 
     def open_parent(self, title: str) -> str:
         """The run that the cells' runs are children of; created before the first of them."""
@@ -165,7 +181,7 @@ class Store:
         if instead_of:
             known = [(key, attempt) for key, runs in self._runs.items() for attempt in runs]
             self._adopt(known, str(self._parent.info.run_id))
-            self._client.delete_run(instead_of)
+            self._by_client.delete(instead_of)
         return str(self._parent.info.run_id)
 
     def put(self, results: Iterable[tuple[Cell, Result]], parent: str) -> None:
@@ -194,11 +210,11 @@ class Store:
                 new.append((cell.key, found.attempt, whole))
             else:  # a collector was killed while it wrote it
                 self._by_client.fill(known.id, whole)
-                self._runs[cell.key][found.attempt] = _Known(known.id, parent, LAYOUT)
+                self._runs[cell.key][found.attempt] = Known(known.id, parent, LAYOUT)
         self._adopt(moved, parent)
         ids = self._all.write([whole for *_, whole in new])
         for run_id, (key, attempt, _) in zip(ids, new, strict=True):
-            self._runs[key][attempt] = _Known(run_id, parent, LAYOUT)
+            self._runs[key][attempt] = Known(run_id, parent, LAYOUT)
 
     def _entry(self, cell: Cell, found: Result, parent: str) -> Entry:
         tags = {
@@ -244,10 +260,13 @@ class Store:
         self._client.set_tag(known.id, ENCODER, told)
         self._runs[cell.key][found.attempt] = known._replace(encoder=told)
 
-    def _delete(self, known: _Known) -> None:
+    def _delete(self, known: Known) -> None:
         if known.encoder.startswith("m-"):
-            self._client.delete_logged_model(known.encoder)
-        self._client.delete_run(known.id)
+            runs_by_client.done_already(self._client.delete_logged_model, known.encoder)
+        self._by_client.delete(known.id)
+
+    def _known(self, key: str, attempt: str) -> Known:
+        return self._runs[key][attempt]
 
     def _adopt(self, runs: Sequence[tuple[str, str]], parent: str) -> None:
         """Put runs, by cell and attempt, under another parent."""
@@ -303,40 +322,17 @@ class Store:
         A line that is there is left alone; those that are no longer drawn, or drawn otherwise, are removed.
         """
         assert self._parent is not None
-        wanted = {line.digest(): line for line in lines}
-        there: dict[str, str] = {}
-        for run_id, content in self._lines:
-            if content in wanted and content not in there:
-                there[content] = run_id
-            else:
-                self._client.delete_run(run_id)
-        # The table's order is the newest first: the parent, then its lines as the figure has them.
-        begun = int(self._parent.info.start_time)
-        for place, (content, line) in enumerate(wanted.items(), start=1):
-            if content in there:
-                continue
-            tags = {ROLE: "curve", FOLDER: self._folder, FOLDER_NAME: self._folder_name}
-            tags["method"] = line.method
-            tags |= {COLOUR: line.colour} | ({"part": line.part} if line.part else {})
-            shared = self._title != self._name
-            whose = f" and tags.{FOLDER_NAME} = '{self._folder_name}'" if shared else ""
-            made = self._client.create_run(
-                self._id,
-                start_time=begun - place,
-                tags={**tags, DESCRIPTION: f"{line.words}{whose}."},
-                run_name=line.name + self._title.removeprefix(self._name),
-            )
-            run_id = str(made.info.run_id)
-            points = [
-                Point(name, value, begun, step)
-                for name, drawn in line.points.items()
-                for step, value in drawn
-            ]
-            self._by_client.log(run_id, points, {"method": line.method, "dataset": line.dataset})
-            self._client.set_terminated(run_id, status="FINISHED", end_time=begun - place)
-            self._client.set_tag(run_id, CONTENT, content)
-            there[content] = run_id
-        self._lines = [(run_id, content) for content, run_id in there.items()]
+        shared = self._title != self._name
+        made = line_runs.put(
+            lines,
+            self._lines,
+            self._by_client,
+            begun_ms=int(self._parent.info.start_time),
+            tags={FOLDER: self._folder, FOLDER_NAME: self._folder_name},
+            suffix=self._title.removeprefix(self._name),
+            whose=f" and tags.{FOLDER_NAME} = '{self._folder_name}'" if shared else "",
+        )
+        self._lines = [(run_id, content) for content, run_id in made.items()]
 
     def describe(self, title: str, text: str) -> None:
         """Write what the list of experiments says, unless it says something, and what the parent's page says first."""
@@ -366,7 +362,14 @@ def reachable(workdir: Workdir) -> str:
         What went wrong in one line, or nothing.
     """
     try:
-        MlflowClient(connected(uri(workdir))).search_experiments(max_results=1)
+        place = connected(uri(workdir))
+        database = database_of(place)
+        wrong = whole_database.what_is_wrong(database) if database else ""
+        if wrong:
+            return f"{wrong}: `harness collect` sets a work folder's own aside and builds it again"
+        if not database:
+            runs_by_client.knock(place)
+        MlflowClient(place).search_experiments(max_results=1)
     except Exception as error:  # noqa: BLE001 - whatever a store can answer, a person wants it in one line
         return f"{type(error).__name__}: {first_line(error)}"
     return ""

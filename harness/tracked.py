@@ -18,17 +18,8 @@ from configs.knobs import did_you_mean
 from harness import carried, files, result
 from harness.carried import Carried
 from harness.carried_form import NAME, files_of, plain
-from harness.store import (
-    ATTEMPT,
-    CELL,
-    COMPLETE,
-    CONTENT,
-    FOLDER,
-    FOLDER_NAME,
-    LAYOUT,
-    PARENT,
-    ROLE,
-)
+from harness.kept_runs import ATTEMPT, CELL, COMPLETE, CONTENT, LAYOUT, PARENT, ROLE
+from harness.store import FOLDER, FOLDER_NAME
 from harness.uri import connected, first_line, shown
 
 PAGE = 1000

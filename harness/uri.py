@@ -14,6 +14,13 @@ SQLITE = "sqlite:///"
 KINDS = "http://HOST:PORT or https://HOST (a tracking server), or sqlite:///PATH (a database file)"
 
 
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+}
+"""How MLflow's client waits for a server unless the environment has other values: a call ends within seven minutes, whatever
+the server says. MLflow's own values are twenty, and as long as the server asks for."""
 ESCAPE = (
     "write a /, # or ? of a password as %2F, %23 or %3F, or give it as MLFLOW_TRACKING_PASSWORD"
 )
@@ -36,7 +43,19 @@ def uri(workdir: Workdir) -> str:
 
 def own(workdir: Workdir) -> str:
     """The SQLite database in the work folder."""
-    return f"{SQLITE}{workdir.database.resolve()}"
+    return address_of(workdir.database)
+
+
+def address_of(database: Path) -> str:
+    """The address of a SQLite database: % and ? of its path would be taken for what they mean in an address."""
+    return f"{SQLITE}{database.resolve()}".replace("%", "%25").replace("?", "%3F")
+
+
+def database_of(address: str) -> Path | None:
+    """The file of a SQLite database; None for a server."""
+    if not address.startswith(SQLITE):
+        return None
+    return Path(unquote(address.removeprefix(SQLITE).partition("?")[0]))
 
 
 def checked(address: str, *, exists: bool = False) -> str:
@@ -81,7 +100,7 @@ def checked(address: str, *, exists: bool = False) -> str:
             )
         if exists and not path.is_file():
             raise NoAddress(f"there is no database {path}")
-        return f"{SQLITE}{path.resolve()}"
+        return address_of(path)
     if address.startswith(("file:", "/", ".")):
         raise NoAddress(
             f"'{told}' is a file or folder, and MLflow keeps runs in databases: write sqlite:///PATH"
@@ -103,6 +122,8 @@ def connected(address: str) -> str:
         return address
     if _is_cut_by_password(address):
         raise NoAddress(f"'{shown(address)}': {ESCAPE}")
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
     parts = urlsplit(address)
     if parts.username is not None:
         os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
@@ -129,9 +150,8 @@ def _is_cut_by_password(address: str) -> bool:
 
 def artifacts_beside(address: str) -> Path | None:
     """Where files of a SQLite store are kept: beside its database; None for a server, which keeps them itself."""
-    if not address.startswith(SQLITE):
-        return None
-    return Path(address.removeprefix(SQLITE)).resolve().parent / "mlartifacts"
+    database = database_of(address)
+    return database.resolve().parent / "mlartifacts" if database else None
 
 
 def place_of_store(workdir: Workdir) -> str:
@@ -140,9 +160,11 @@ def place_of_store(workdir: Workdir) -> str:
 
 
 def shown(address: str) -> str:
-    """An address as shown to people: without user, password or query."""
+    """An address as shown to people: without user, password or query; of a database the file."""
+    if address.startswith(SQLITE):
+        return unquote(address.removeprefix(SQLITE).partition("?")[0])
     place = re.split(r"[?#]", without_password(address), maxsplit=1)[0]
-    return re.sub(r"^[^/\s]*@", "", place).removeprefix(SQLITE)
+    return re.sub(r"^[^/\s]*@", "", place)
 
 
 def without_password(text: str) -> str:
@@ -183,14 +205,20 @@ def serve_ui(workdir: Workdir, host: str, port: int) -> int:
     environment = dict(
         os.environ, MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"
     )
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", address]
+    # MLflow would make a folder of the name that the address of this one has, if there is a % in it.
+    here, place = (
+        (workdir.root, f"{SQLITE}{workdir.database.name}")
+        if address == own(workdir)
+        else (None, address)
+    )
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", place]
     command += ["--artifacts-destination", artifacts.as_uri(), "--serve-artifacts"]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
     sys.stderr.write(
         f"MLflow on {place_of_store(workdir)}: http://{host}:{port} (Ctrl-C ends it)\n"
     )
     sys.stderr.flush()
-    with subprocess.Popen(command, env=environment) as server:
+    with subprocess.Popen(command, env=environment, cwd=here) as server:
         # Ctrl-C reaches the server by itself; who ends only this process means both.
         signal.signal(signal.SIGTERM, lambda *_: server.terminate())
         try:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
 
@@ -16,7 +16,14 @@ from tests.harness.running import environment
 @contextmanager
 def tracking_server(folder: Path) -> Iterator[str]:
     """MLflow's server with its database and the files of all runs in a folder; gives its address without http://."""
-    folder.mkdir()
+    with server_process(folder) as (address, _):
+        yield address
+
+
+@contextmanager
+def server_process(folder: Path) -> Iterator[tuple[str, int]]:
+    """The same, on a folder that another one may have had; gives its process group too, which may be killed."""
+    folder.mkdir(exist_ok=True)
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--serve-artifacts"]
@@ -32,9 +39,10 @@ def tracking_server(folder: Path) -> Iterator[str]:
         try:
             while not _answers(port):
                 assert server.poll() is None, (folder / "log").read_text()
-            yield f"127.0.0.1:{port}"
+            yield f"127.0.0.1:{port}", server.pid
         finally:
-            os.killpg(server.pid, 15)
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, 15)
 
 
 def _answers(port: int) -> bool:
