@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -93,7 +94,7 @@ def _on_this_node(
     def on_event(event: Event) -> None:
         if event.kind == "failed":
             failed.append(event.job)
-            result.note_death(workdir, event.job, event.detail)
+            _note(result.note_death, workdir, event.job, event.detail)
         if event.kind != "step":
             _say(f"{event.job[:16]} {event.kind} {event.detail}".strip())
 
@@ -141,11 +142,26 @@ def _on_several_nodes(folder: Path, workdir: Workdir, keys: list[str], ranks: in
             killed = torchrun.killed_rank("".join(last_words))
             if killed:
                 # The ranks that lived on only say that a connection broke: this is why.
-                result.note_cause(workdir, key, f"{killed} on {socket.gethostname()}")
+                _note(result.note_cause, workdir, key, f"{killed} on {socket.gethostname()}")
             elif os.environ["SLURM_NODEID"] == "0":
                 how = f"exited with {code}"
-                result.note_death(workdir, key, f"torchrun on the first node {how}: see {folder}/logs")  # fmt: skip
+                _note(
+                    result.note_death,
+                    workdir,
+                    key,
+                    f"torchrun on the first node {how}: see {folder}/logs",
+                )
     return failed
+
+
+def _note(
+    note: Callable[[Workdir, str, str], None], workdir: Workdir, key: str, detail: str
+) -> None:
+    """Record why a cell failed; where the disk is full it is said in this task's log alone, and the other cells go on."""
+    try:
+        note(workdir, key, detail)
+    except OSError as error:
+        _say(f"{key[:16]}: {detail}; that could not be recorded ({error})")
 
 
 def _pass_on(process: subprocess.Popen[str], last_words: deque[str]) -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -228,9 +228,14 @@ def noted(folder: Path, ranks: Ranks) -> Iterator[None]:
     except Exception as error:
         LOG.exception("the cell failed")
         who = f"rank {ranks.rank}: " if ranks.num_ranks > 1 else ""
-        result.write_failure(
-            folder, error=f"{who}{in_one_line(error)}", trace=traceback.format_exc()
-        )
+        try:
+            result.write_failure(
+                folder, error=f"{who}{in_one_line(error)}", trace=traceback.format_exc()
+            )
+        except (
+            OSError
+        ) as problem:  # of a full disk, say: the reason goes on to the driver all the same
+            LOG.warning("why it failed could not be recorded: %s", problem)
         raise
 
 
@@ -242,15 +247,20 @@ def in_one_line(error: Exception) -> str:
 
 @contextmanager
 def logged(path: Path) -> Iterator[None]:
-    """Send everything that is printed or logged to a file, native code's output too."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    before = os.dup(1), os.dup(2)
+    """Send everything that is printed or logged to a file, native code's output too.
+
+    What was logged, and what was printed last, is lost where the disk is full; nothing else comes of that.
+
+    Raises:
+        OSError: when the file cannot be made.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_FORMAT)
     root = logging.getLogger()
     level = root.level
     with path.open("ab") as sink:
+        before = os.dup(1), os.dup(2)
+        _empty_buffers()
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
     root.addHandler(handler)
@@ -260,11 +270,22 @@ def logged(path: Path) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _empty_buffers()
         for kept, number in zip(before, (1, 2), strict=True):
             os.dup2(kept, number)
             os.close(kept)
+
+
+def _empty_buffers() -> None:
+    """Write what was printed and not yet written; what cannot be goes nowhere, lest it come up in the next file."""
+    for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            stream.flush()
+        except OSError:
+            with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - no path of ours
+                os.dup2(nowhere.fileno(), number)
+            with suppress(OSError):  # a stream of another kind, which a test put there
+                stream.flush()
 
 
 @contextmanager

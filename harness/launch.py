@@ -182,6 +182,7 @@ def _carry_out(
     for cell in plan.cells:
         if cell.key in plan.done:
             gatherer.put(cell)
+    unrecorded: list[str] = []
     with (
         orphans.held(workdir) as kept,
         Display(source.name, plan.todo, len(plan.done), slots) as display,
@@ -193,7 +194,10 @@ def _carry_out(
             if event.kind == "done":
                 gatherer.put(cells[event.job])
             elif event.kind == "failed":
-                result.note_death(workdir, event.job, event.detail)
+                try:
+                    result.note_death(workdir, event.job, event.detail)
+                except OSError as error:  # the display has said why; the other cells go on
+                    unrecorded.append(error.strerror or str(error))
             if event.kind != "step":
                 announcer.changed()
 
@@ -207,6 +211,12 @@ def _carry_out(
         finally:
             announcer.close()
     gatherer.finish(GATHER_TIMEOUT_S)
+    if unrecorded:
+        click.echo(
+            f"harness: why {len(unrecorded)} cells failed could not be written to the work folder ({unrecorded[-1]}): "
+            "`harness status` will not know it",
+            err=True,
+        )
     problem = f"{gatherer.problem}; the results are safe, `harness collect {source.text}` brings them home later"
     return display.failed, problem if gatherer.problem else ""
 

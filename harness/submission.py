@@ -9,14 +9,13 @@ submissions/<id>/logs/            what the jobs said outside any cell, and the s
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness import files
+from harness import files, stamp
 from harness.workdir import Workdir
 
 NAME = "submission.json"
@@ -90,8 +89,8 @@ def job_log(folder: Path, task: str) -> Path:
 
 def new_folder(workdir: Workdir) -> Path:
     """A folder for a new submission; it is not made yet."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    return workdir.root.resolve() / "submissions" / f"{stamp}-{os.getpid()}"
+    submissions = workdir.root.resolve() / "submissions"
+    return submissions / stamp.name_after(submissions)
 
 
 def read_all(workdir: Workdir) -> list[Submission]:

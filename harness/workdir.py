@@ -9,22 +9,30 @@ experiments/<name>.json the knobs of the last `harness run` of that name
 mlflow.db, mlartifacts/ the tracking store, rebuilt from the results at any time
 """
 
+import errno
 import fcntl
 import json
 import os
+import random
 import socket
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from harness.files import write, write_json
 from tasks.cell import SHORT, Cell
+from tasks.data import writing
 
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""What file systems answer that have no locks."""
+LOOKING_S = 10.0
+"""Seconds for which a driver waits for processes that only look who drives; each does so for a moment."""
 INODE = "inode "
 """Before the number, in the file that has a folder's identity."""
 
@@ -103,12 +111,13 @@ class Workdir:
         moved: it then writes runs beside those of before, and nobody's are touched. A copy at the very same path on another
         machine cannot be told from a folder that was restored, and is taken for that. An `.id` of one line, or of a version
         of this file that noted no inode, goes by the paths alone. Devices are not compared: their numbers differ from one
-        machine of a cluster to the next.
+        machine of a cluster to the next. A path of which a line cannot be made, as of a newline, is kept as JSON.
         """
         path, here, inode = self.root / ".id", str(self.root.resolve()), self.root.stat().st_ino
-        known, place, *rest = (
-            [*path.read_text(encoding="utf-8").splitlines(), ""] if path.exists() else ["", ""]
-        )
+        known, place, *rest = [*_lines(path), ""] if path.exists() else ["", ""]
+        if place.startswith('"'):
+            with suppress(ValueError):  # else it is no place where anything is
+                place = str(json.loads(place))
         noted = [each.removeprefix(INODE) for each in rest if each.startswith(INODE)]
         copied_from = [each for each in rest if each and not each.startswith(INODE)]
         is_same_inode = noted in ([], [str(inode)])
@@ -117,14 +126,14 @@ class Workdir:
             known, copied_from = "", [known, *copied_from]
         known = known or uuid.uuid4().hex
         if place != here or noted != [str(inode)]:
-            write(path, "\n".join([known, here, f"{INODE}{inode}", *copied_from, ""]).encode())
+            line = here if here.isprintable() else json.dumps(here)
+            write(path, "\n".join([known, line, f"{INODE}{inode}", *copied_from, ""]).encode())
         return (known, *copied_from)
 
     def _is_copy_of(self, other: Path, identity: str) -> bool:
         """Whether another folder that is there has this identity."""
         try:
-            of_other = (other / ".id").read_text(encoding="utf-8").splitlines()[:1]
-            return of_other == [identity] and not other.samefile(self.root)
+            return _lines(other / ".id")[:1] == [identity] and not other.samefile(self.root)
         except OSError:
             return False
 
@@ -132,13 +141,20 @@ class Workdir:
         """Create the folder and see that it can be written.
 
         Raises:
-            WorkdirUnusable: when it cannot.
+            WorkdirUnusable: when it cannot, or its name is one that files of weights and the store cannot have.
         """
-        probe = self.root / f".probe-{os.getpid()}"
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"\0" * 4096)
-            probe.unlink()
+            str(self.root.resolve()).encode()
+        except UnicodeEncodeError:
+            raise WorkdirUnusable(
+                f"the work folder's name {str(self.root)!r} is no UTF-8, which weights and the store need: choose another with "
+                "--workdir"
+            ) from None
+        try:
+            writing.make_folder(self.root)
+            # Without a name, so that nothing is left of it where the disk is full or this process is killed.
+            with tempfile.TemporaryFile(dir=self.root, buffering=0) as probe:
+                probe.write(b"\0" * 4096)
         except OSError as error:
             reason = error.strerror or str(error)
             raise WorkdirUnusable(
@@ -159,25 +175,22 @@ class Workdir:
 
         Raises:
             WorkdirBusy: when another process does; nothing was changed.
+            WorkdirUnusable: when the file system has no locks, or they fail.
         """
         with (self.root / ".lock").open("a+", encoding="utf-8") as handle:
             deadline = time.monotonic() + patience_s
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except OSError:
-                    handle.seek(0)
-                    who = handle.read().strip() or "another process"
-                    if time.monotonic() >= deadline:
-                        raise WorkdirBusy(
-                            f"{who} is at work in {self.root}: wait for it, watch it with `harness status`, or use "
-                            "another --workdir"
-                        ) from None
-                    if on_wait is not None:
-                        on_wait(f"waiting for {who}")
-                        on_wait = None
-                    time.sleep(0.2)
+            while not self._taken(handle):
+                handle.seek(0)
+                who = handle.read().strip() or "another process"
+                if time.monotonic() >= deadline:
+                    raise WorkdirBusy(
+                        f"{who} is at work in {self.root}: wait for it, watch it with `harness status`, or use "
+                        "another --workdir"
+                    )
+                if on_wait is not None:
+                    on_wait(f"waiting for {who}")
+                    on_wait = None
+                time.sleep(0.2)
             self.driver.unlink(missing_ok=True)  # of a driver that was killed
             handle.truncate(0)
             since = datetime.now(UTC).strftime("%H:%M:%S UTC")
@@ -190,16 +203,49 @@ class Workdir:
             finally:
                 handle.truncate(0)
 
+    def _taken(self, handle: IO[str]) -> bool:
+        """Take the lock on this open file; False when a driver has it."""
+        looked_until = time.monotonic() + LOOKING_S
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                raise WorkdirUnusable(
+                    f"the work folder {self.root} cannot be locked ({error.strerror}), and two runs in it would disturb each "
+                    "other: mount its file system with locks, or choose another with --workdir"
+                ) from None
+            else:
+                return True
+            # Those who look take it for a moment, shared with others who do: that is no driver.
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            fcntl.flock(handle, fcntl.LOCK_UN)
+            if time.monotonic() > looked_until:
+                return False
+            time.sleep(random.uniform(0.001, 0.003))  # of two that try at once, one comes first
+
     def is_driven(self) -> bool:
-        """Whether a driver is at work here now."""
+        """Whether a driver is at work here now; looking does not keep one from starting.
+
+        Raises:
+            OSError: when that cannot be told: the lock cannot be opened, or locks fail.
+        """
         lock = self.root / ".lock"
-        if not lock.exists():
-            return False
         try:
             with lock.open("r", encoding="utf-8") as handle:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
             return True
+        except OSError as error:
+            if error.errno in NO_LOCKS:
+                return False  # no driver starts here
+            raise OSError(error.errno, error.strerror, str(lock)) from None
         return False
 
     def remember(self, name: str, *, source: str, settings: tuple[str, ...]) -> None:
@@ -213,3 +259,8 @@ class Workdir:
             return Remembered(str(record["source"]), tuple(map(str, record["settings"])))
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def _lines(path: Path) -> list[str]:
+    """Of a text file, ended by line feeds alone: a path may hold other ends of lines; what is no UTF-8 is shown as such."""
+    return path.read_bytes().decode(errors="replace").rstrip("\n").split("\n")

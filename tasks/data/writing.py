@@ -13,6 +13,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +21,19 @@ BESIDE = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
 """Names of files that are being written, beside their own: .NAME.PROCESS.DIGITS."""
 NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES, errno.EBADF)
 """What file systems answer that cannot flush a folder: some network and user-space ones."""
+NO_LINKS = (
+    errno.EPERM,
+    errno.EACCES,
+    errno.ENOSYS,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.EMLINK,
+    errno.EXDEV,
+)
+"""What file systems answer that have no hard links: FAT, many user-space ones, and AFS between two folders."""
+
+LOCK = ".lock"
+"""In a folder of a file system without hard links: whose turn it is to give a file its name."""
 
 
 def reached(point: str, path: Path) -> None:
@@ -39,7 +53,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: when the disk is full, read-only or gone; the old file, if any, is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     reached("open", path)
     with _beside(path) as (beside, sink):
         sink.write(content[: len(content) // 2])
@@ -102,16 +116,40 @@ def rename(source: Path, target: Path) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file, already flushed, a second name in one step.
+    """Give a file, already flushed, a second name in one step; without hard links it is copied, as whole and as exclusively.
 
     Raises:
         FileExistsError: when something has that name.
-        OSError: when the file system has no hard links, is full, read-only or gone.
+        OSError: when the disk is full, read-only or gone, or the file system has neither hard links nor locks. After an error
+            the target may be there, and is whole then.
     """
     reached("link", target)
-    os.link(source, target)
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        _copy_in_turn(source, target)
+        return
     reached("linked", target)
     flush_folder(target.parent)
+
+
+def _copy_in_turn(source: Path, target: Path) -> None:
+    """As `link`, where there are no hard links.
+
+    Creating the file exclusively and then filling it would show half of it to readers, and leave that for ever where a process is
+    killed. So it is renamed to its name when it is whole, and whoever does that alone holds a lock, which ends with its process.
+    """
+    with (target.parent / LOCK).open("ab") as turn:
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+        except OSError as error:
+            reason = f"its file system has neither hard links nor locks ({error.strerror})"
+            raise OSError(error.errno, reason, str(target)) from None
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        write_whole(target, source.read_bytes())
 
 
 def remove(path: Path) -> None:
@@ -124,17 +162,31 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those on the way to it; what is made stays after a power cut.
+
+    Raises:
+        OSError: when the disk is full, read-only or gone, or something else has such a name.
+    """
+    missing = list(takewhile(lambda each: not each.exists(), (folder, *folder.parents)))
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        flush_folder(each.parent)
+
+
 def flush_folder(folder: Path) -> None:
     """Have a folder's names on disk; file systems that cannot do that are left to do as they do.
 
     Raises:
         OSError: when the disk fails.
     """
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(handle)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
     except OSError as error:
         if error.errno not in NO_FLUSH:
             raise
-    finally:
-        os.close(handle)
