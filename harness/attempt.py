@@ -24,13 +24,13 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
-from harness import files, loop, provenance, result
+from harness import files, loop, memory, provenance, result
 from harness.loop import Trained
 from harness.order import Order
 from harness.workdir import Workdir
 from models import fused_lstm
 from slurm.ddp import Ranks
-from slurm.job import Interrupted
+from slurm.job import Interrupted, in_one_line
 from tasks.cell import Cell
 from tasks.task import Needed, Predictions
 
@@ -226,18 +226,13 @@ def noted(folder: Path, ranks: Ranks) -> Iterator[None]:
         LOG.info("%s", error)
         raise
     except Exception as error:
+        memory.advise(error)
         LOG.exception("the cell failed")
         who = f"rank {ranks.rank}: " if ranks.num_ranks > 1 else ""
         result.write_failure(
             folder, error=f"{who}{in_one_line(error)}", trace=traceback.format_exc()
         )
         raise
-
-
-def in_one_line(error: Exception) -> str:
-    """An error's kind and the first line of what it says."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"
 
 
 @contextmanager

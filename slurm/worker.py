@@ -16,7 +16,8 @@ from dataclasses import asdict
 from types import FrameType
 from typing import TextIO
 
-from slurm.job import Event, Interrupted
+from slurm.hung import Sign, patience_s
+from slurm.job import Event, Interrupted, in_one_line
 from slurm.launcher import OnEvent
 
 INTERRUPTED = 75
@@ -28,9 +29,12 @@ class StopFlag:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self.on_asked: Callable[[], None] = lambda: None
+        """Called whenever this process asks: it is at a step boundary, and goes on."""
 
     def __call__(self) -> bool:
         """Whether to stop at the next step boundary."""
+        self.on_asked()
         return self._event.is_set()
 
     def set(self) -> None:
@@ -89,8 +93,7 @@ def carry_out_one(job: str, carry_out: Callable[[str, OnEvent], None], tell: OnE
     except Interrupted:
         raise
     except Exception as error:  # noqa: BLE001 - see above
-        first_line = str(error).strip().splitlines() or [""]
-        tell(Event(kind="failed", job=job, detail=f"{type(error).__name__}: {first_line[0]}"))
+        tell(Event(kind="failed", job=job, detail=in_one_line(error)))
     else:
         tell(Event(kind="done", job=job))
 
@@ -128,6 +131,7 @@ def serve(
         except BrokenPipeError:
             stop.set()
 
+    stop.on_asked = Sign(lambda: tell(Event(kind="alive", job="")), patience_s())
     threading.Thread(target=listen, daemon=True, name="driver").start()
     while not stop():
         try:
