@@ -24,12 +24,16 @@ INTERRUPTED = 75
 """Exit code of a worker that left at a step boundary because it was asked to."""
 
 
+def _nothing() -> None:
+    """Take no notice."""
+
+
 class StopFlag:
     """Whether a stop was asked for, by signal or because the driver is gone. Handlers only set it."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        self.on_asked: Callable[[], None] = lambda: None
+        self.on_asked: Callable[[], None] = _nothing
         """Called whenever this process asks: it is at a step boundary, and goes on."""
 
     def __call__(self) -> bool:
@@ -131,7 +135,7 @@ def serve(
         except BrokenPipeError:
             stop.set()
 
-    stop.on_asked = Sign(lambda: tell(Event(kind="alive", job="")), patience_s())
+    sign = Sign(lambda: tell(Event(kind="alive", job="")), patience_s())
     threading.Thread(target=listen, daemon=True, name="driver").start()
     while not stop():
         try:
@@ -140,6 +144,9 @@ def serve(
             continue
         if line is None or stop():
             break  # a job that came with a driver's last breath is not begun
+        # Only with a job in hand: a rank that waits for its next one says nothing of the others, which may hang in this one.
+        stop.on_asked = sign
+        sign()
         try:
             jobs = line.split()
             if together is not None and len(jobs) > 1:
@@ -149,4 +156,6 @@ def serve(
                     carry_out_one(job, carry_out, tell)
         except Interrupted:
             return INTERRUPTED
+        finally:
+            stop.on_asked = _nothing
     return 0
