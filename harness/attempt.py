@@ -24,13 +24,13 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
-from harness import files, loop, provenance, result
+from harness import files, loop, memory, provenance, result
 from harness.loop import Trained
 from harness.order import Order
 from harness.workdir import Workdir
 from models import fused_lstm
 from slurm.ddp import Ranks
-from slurm.job import Interrupted
+from slurm.job import Interrupted, in_one_line
 from tasks.cell import Cell
 from tasks.task import Needed, Predictions
 
@@ -226,6 +226,7 @@ def noted(folder: Path, ranks: Ranks) -> Iterator[None]:
         LOG.info("%s", error)
         raise
     except Exception as error:
+        memory.advise(error)
         LOG.exception("the cell failed")
         who = f"rank {ranks.rank}: " if ranks.num_ranks > 1 else ""
         try:
@@ -237,12 +238,6 @@ def noted(folder: Path, ranks: Ranks) -> Iterator[None]:
         ) as problem:  # of a full disk, say: the reason goes on to the driver all the same
             LOG.warning("why it failed could not be recorded: %s", problem)
         raise
-
-
-def in_one_line(error: Exception) -> str:
-    """An error's kind and the first line of what it says."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"
 
 
 @contextmanager

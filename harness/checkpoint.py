@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
@@ -85,6 +85,14 @@ def save(folder: Path, *, cell: str, step: int, state: dict[str, Any]) -> Path:
     return path
 
 
+class Found(NamedTuple):
+    """A complete checkpoint."""
+
+    path: Path
+    step: int
+    state: dict[str, Any]
+
+
 def newest(
     folders: Iterable[Path],
     *,
@@ -103,13 +111,25 @@ def newest(
     Returns:
         Steps done and the state on the CPU, or None where there is no such checkpoint.
     """
+    found = find(folders, cell=cell, check=check, passed=passed)
+    return (found.step, found.state) if found else None
+
+
+def find(
+    folders: Iterable[Path],
+    *,
+    cell: str,
+    check: Check | None = None,
+    passed: list[str] | None = None,
+) -> Found | None:
+    """As `newest`, with the file that it is."""
     found = sorted(
         (path for folder in folders for path in folder.glob(CHECKPOINTS)),
         key=lambda path: path.name,
     )
     for path in reversed(found):
         try:
-            step, state = _load(path, cell)
+            step, state = load(path, cell)
             if check is not None:
                 check(step, state)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a file, an older one may be right
@@ -118,13 +138,19 @@ def newest(
                 why = (str(error).splitlines() or [type(error).__name__])[0]
                 passed.append(f"{path.parent.name}/{path.name} was passed over: {why}")
         else:
-            return step, state
+            return Found(path, step, state)
     if found:
         LOG.warning("no checkpoint of cell %s can be gone on from: training begins anew", cell[:16])
     return None
 
 
-def _load(path: Path, cell: str) -> tuple[int, dict[str, Any]]:
+def load(path: Path, cell: str) -> tuple[int, dict[str, Any]]:
+    """Steps done and the state of one checkpoint.
+
+    Raises:
+        ValueError: when it is not complete, or another cell's; it says so of "it".
+        Exception: whatever torch objects to in what is in it.
+    """
     content = path.read_bytes()
     digest, content = content[:32], content[32:]
     if hashlib.sha256(content).digest() != digest:

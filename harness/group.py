@@ -15,16 +15,16 @@ from pathlib import Path
 
 import torch
 
-from harness import attempt, checkpoint, fitting, loop, result, together
+from harness import attempt, checkpoint, fitting, loop, memory, result, together
 from harness import plan as planning
-from harness.attempt import Attempt, in_one_line
+from harness.attempt import Attempt
 from harness.loop import Trained
 from harness.order import Order
 from harness.soundness import DivergedError
 from harness.together import Member
 from harness.workdir import Workdir
 from slurm.ddp import Ranks
-from slurm.job import Event, Interrupted
+from slurm.job import Event, Interrupted, in_one_line
 from slurm.launcher import OnEvent
 from tasks.cell import Cell
 from tasks.task import TrainsTogether
@@ -115,6 +115,7 @@ def carry_out(
             LOG.info("%s", error)
             raise
         except Exception as error:
+            memory.advise(error)
             LOG.exception("these cells could not be trained together: they are done one by one")
             if _outlasts(error, ranks):
                 raise

@@ -22,6 +22,7 @@ from harness.live import LiveGatherer
 from harness.order import Order
 from harness.source import Source, UsageError
 from harness.workdir import Workdir
+from slurm import hung
 from slurm.job import Event, Job
 from slurm.launcher import Inline, Launcher, OnEvent
 from slurm.local import Local, visible_gpus
@@ -177,6 +178,10 @@ def _carry_out(
         raise UsageError(
             f"--ranks {options.ranks}: this machine shows {len(gpus)} GPUs, and a rank needs its own"
         )
+    try:
+        hung.patience_s()
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     slots = 1 if options.cluster == "inline" else options.jobs or len(gpus) or _cores()
     gatherer = LiveGatherer(source.name, experiment.title, workdir)
     for cell in plan.cells:
@@ -264,14 +269,14 @@ def _in_this_process(
 ) -> Callable[[str, OnEvent], None]:
     from harness import work  # torch: only where cells are computed
     from slurm.ddp import joined
-    from slurm.local import free_port, torchrun_environment
+    from slurm.meeting import torchrun_environment
     from slurm.worker import StopFlag
 
     stop = StopFlag()
     order = Order(workdir=str(workdir.root.resolve()), source=source.text, settings=settings)
 
     def carry_out(key: str, on_event: OnEvent) -> None:
-        os.environ.update(torchrun_environment(0, 1, free_port()))
+        os.environ.update(torchrun_environment(0, 1))
         before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
         stop.on_signals(*before)
         work.prepare_process()

@@ -133,9 +133,10 @@ def train(
     step, total, since = 0, 0.0, 0
     passed: list[str] = []
     fits = fitting.to_resume(model, schedule.steps, partial(build_optimizer, schedule))
-    loaded = ranks.share(
-        checkpoint.newest(earlier, cell=cell, check=fits, passed=passed) if ranks.is_first else None
+    found = (
+        checkpoint.find(earlier, cell=cell, check=fits, passed=passed) if ranks.is_first else None
     )
+    loaded = _loaded(found, cell, ranks)
     if loaded is not None:
         step, state = loaded
         model.load_state_dict(state["model"])
@@ -237,6 +238,30 @@ def _diverged(
     return diverged(
         step=step - steps + at + 1, loss=loss, size=size, saved=saved, schedule=schedule
     )
+
+
+def _loaded(
+    found: checkpoint.Found | None, cell: str, ranks: Ranks
+) -> tuple[int, dict[str, Any]] | None:
+    """Steps done and the state of the checkpoint that rank 0 found; every rank reads the file itself.
+
+    Raises:
+        ValueError: on all ranks, when one of them cannot read it.
+    """
+    path = ranks.share(str(found.path) if found else None)
+    if path is None:
+        return None
+    loaded, why = (found.step, found.state) if found else None, ""
+    try:
+        loaded = loaded or checkpoint.load(Path(path), cell)
+    except Exception as error:  # noqa: BLE001 - the others have to know
+        why = str(error) or type(error).__name__
+    for rank, each in enumerate(ranks.gather(why)):
+        if each:
+            raise ValueError(
+                f"rank {rank} cannot read {path}, from which rank 0 goes on ({each}): all ranks need to see the same work folder"
+            )
+    return loaded
 
 
 def totals(state: Mapping[str, Any]) -> list[float]:

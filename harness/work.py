@@ -4,10 +4,15 @@ Run as a module this is a worker: it is told cells by key on stdin and lives unt
 as arguments (by torchrun, on several nodes) and ends with them.
 """
 
+import logging
 import os
 import signal
+import socket
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -18,11 +23,16 @@ from harness.order import Order
 from harness.source import find
 from harness.uri import forget_servers
 from harness.workdir import Workdir
+from slurm import hung
 from slurm.ddp import Ranks, joined
 from slurm.job import Event
 from slurm.launcher import OnEvent
 from slurm.worker import StopFlag, carry_out_all, carry_out_one, serve, take_stdout
 from tasks.cell import Cell
+
+LOG = logging.getLogger(__name__)
+HUNG = 70
+"""Exit code of a rank under torchrun that ended because its job hung."""
 
 
 class Worker:
@@ -44,6 +54,8 @@ class Worker:
             made = find(order.source).experiment(order.settings)
             cells = {cell.key: cell for cell in made.all_cells()}
         self._cells = cells
+        self.folder: Path | None = None
+        """The attempt in hand."""
 
     def carry_out(self, key: str, on_event: OnEvent) -> None:
         """Do one cell.
@@ -58,19 +70,15 @@ class Worker:
                 f"{self._order.source} no longer makes cell {key[:16]}: its code or its knobs changed after it was sent; "
                 "run it again"
             )
-        if self._ranks.share(
-            result.read(self._workdir, cell) is not None
-            or planning.take_up(
-                cell, self._workdir
-            )  # of a worker that was killed before it was accepted
-            if self._ranks.is_first
-            else None
-        ):
+        if self._ranks.share(self._is_done(cell) if self._ranks.is_first else None):
             return
         earlier = result.attempts(self._workdir, cell) if self._ranks.is_first else []
-        folder = self._ranks.share(
-            result.new_attempt(self._workdir, cell) if self._ranks.is_first else None
+        folder = Path(
+            self._ranks.share(
+                str(result.new_attempt(self._workdir, cell)) if self._ranks.is_first else None
+            )
         )
+        self.folder = folder
         name = f"log{'' if self._ranks.is_first else f'-rank{self._ranks.rank}'}.txt"
         with attempt.logged(folder / name), attempt.noted(folder, self._ranks):
             run_cell(
@@ -85,6 +93,24 @@ class Worker:
                     Event(kind="step", job=key, step=step, steps=steps)
                 ),
             )
+
+    def _is_done(self, cell: Cell) -> bool:
+        """Whether a cell has a result that can be believed; one that cannot is set aside, and the cell done again."""
+        try:
+            if result.read(self._workdir, cell) is not None:
+                return True
+        except result.DamagedResult as error:
+            LOG.warning("%s: it is set aside, and the cell is done again", error)
+            with suppress(FileNotFoundError):  # another process was first
+                result.set_aside(self._workdir, cell)
+        # One that was sealed and not accepted is of a worker that was killed in between.
+        return planning.take_up(cell, self._workdir)
+
+    def note_hung(self, why: str) -> None:
+        """Record why the attempt in hand is ended."""
+        LOG.error("%s", why)
+        if self.folder is not None:
+            result.write_failure(self.folder, error=f"rank {self._ranks.rank}: {why}")
 
     def carry_out_several(self, keys: Sequence[str], on_event: OnEvent) -> None:
         """Do several cells, as far as may be by training them together; tells how each of them ended.
@@ -168,6 +194,32 @@ def prepare_process() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
+def watch(ranks: Ranks, stop: StopFlag, note: Callable[[str], None]) -> None:
+    """Under torchrun, nobody but the ranks themselves looks out for those that hang: the first to find out ends them all.
+
+    It asks every rank of its machine where it is, also one that is stopped or cannot run Python, notes why, and exits, whereupon
+    torchrun ends the others. Ranks of other machines find out at about the same time.
+
+    Args:
+        ranks: this process's place.
+        stop: asked for at every step.
+        note: takes why, in one line.
+    """
+    machine = socket.gethostname()
+    everyone = ranks.gather((machine, os.getpid()))
+    here = {f"rank {rank}": pid for rank, (name, pid) in enumerate(everyone) if name == machine}
+    patience_s = hung.patience_s()
+
+    def on_hung() -> None:
+        why = hung.sentence(patience_s, {name: hung.ask(pid) for name, pid in here.items()})
+        # It writes to the disk that may be what hangs: not in the way of the end.
+        threading.Thread(target=note, args=(why,), daemon=True).start()
+        time.sleep(hung.LAST_WORDS_S)
+        os._exit(HUNG)  # whatever hangs might hold up any other way out
+
+    stop.on_asked = hung.Watch(patience_s, on_hung).sign
+
+
 def main(arguments: list[str]) -> int:
     """Be a worker."""
     events = take_stdout()
@@ -175,9 +227,11 @@ def main(arguments: list[str]) -> int:
     stop = StopFlag()
     stop.on_signals(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
     prepare_process()
+    hung.tell_stacks_when_asked()
     with joined() as ranks:
         worker = Worker(Order.read(Path(arguments[0])), ranks, stop)
         if arguments[1:]:
+            watch(ranks, stop, worker.note_hung)
             return carry_out_all(arguments[1:], worker.carry_out)
         return serve(events, stop, worker.carry_out, worker.carry_out_several)
 

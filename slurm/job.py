@@ -27,8 +27,9 @@ class Job:
 class Event:
     """What happened to a job."""
 
-    kind: Literal["started", "step", "done", "failed", "lost", "skipped"]
-    """lost: its worker died and it is tried again; skipped: a job that it needs failed."""
+    kind: Literal["started", "step", "alive", "done", "failed", "lost", "skipped"]
+    """alive: a process goes on with what it has in hand, which launchers keep to themselves; lost: its worker died and it is
+    tried again; skipped: a job that it needs failed."""
     job: str
     detail: str = ""
     """One line for people: the error, or how the worker died."""
@@ -46,6 +47,12 @@ def signal_name(number: int) -> str:
 
 class Interrupted(Exception):
     """A stop was asked for; the work left at a step boundary and can be taken up again."""
+
+
+def in_one_line(error: Exception) -> str:
+    """An error's kind, the first line of what it says, and what was noted about it."""
+    lines = str(error).strip().splitlines() or [""]
+    return "; ".join([f"{type(error).__name__}: {lines[0]}", *getattr(error, "__notes__", ())])
 
 
 def by_priority(jobs: Sequence[Job]) -> list[Job]:

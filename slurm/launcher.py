@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from slurm.job import Event, Interrupted, Job, by_priority, done_before
+from slurm.job import Event, Interrupted, Job, by_priority, done_before, in_one_line
 
 OnEvent = Callable[[Event], None]
 
@@ -45,9 +45,7 @@ class Inline:
             except Interrupted:
                 raise KeyboardInterrupt from None
             except Exception as error:  # noqa: BLE001 - a job's error is an event, the others go on
-                on_event(
-                    Event(kind="failed", job=job.id, detail=f"{type(error).__name__}: {error}")
-                )
+                on_event(Event(kind="failed", job=job.id, detail=in_one_line(error)))
             else:
                 done.add(job.id)
                 on_event(Event(kind="done", job=job.id))

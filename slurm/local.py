@@ -2,14 +2,14 @@
 
 A worker is a group of `ranks` processes started with torchrun's environment. It stays alive from job to job, so
 `import torch` is paid once per worker and not once per job. It may be given several jobs at once that go together. A
-job whose worker died without a word (SIGKILL, out of memory) is tried again, alone; a job that raised is not.
+job whose worker died without a word (SIGKILL, out of memory), or hung (slurm.hung), is tried again, alone; a job that raised
+is not.
 """
 
 import itertools
 import json
 import os
 import selectors
-import socket
 import subprocess
 import sys
 import time
@@ -19,8 +19,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from slurm.job import Event, Job, by_priority, done_before, signal_name
+from slurm import death, hung
+from slurm.job import Event, Job, by_priority, done_before
 from slurm.launcher import OnEvent
+from slurm.meeting import LISTENING, meeting_place, torchrun_environment
 
 TRIES = 3
 """How often a job is started whose workers die."""
@@ -45,9 +47,18 @@ class _Group:
     """Ids of the jobs in hand, and which ranks have finished each."""
     spent: bool = False
     """Whether it ends with the jobs in hand."""
+    quiet_s: float = 0.0
+    """Seconds since the last sign of any rank, as far as this process was awake."""
+    asked: str = ""
+    """Why it is to end, once its ranks were asked where they are."""
+    end_at: float = 0.0
+    """When, by the monotonic clock."""
+    killed_before: int | None = None
+    """`death.killed_for_memory` when it began."""
 
     def send(self, jobs: Sequence[Job]) -> None:
         self.jobs = {job.id: set() for job in jobs}
+        self.quiet_s = 0.0
         for rank in self.ranks:
             # A rank that is gone is noticed when its events end.
             with suppress(BrokenPipeError):
@@ -69,7 +80,7 @@ class Local:
         together: int = 1,
         kept: Sequence[int] = (),
     ) -> None:
-        """Make a launcher.
+        """Make a launcher, which has as much patience with workers that hang as HARNESS_HUNG_AFTER_S says.
 
         Args:
             command: starts one process of a worker (see `slurm.worker`).
@@ -78,7 +89,11 @@ class Local:
             gpus: ids of this machine's GPUs; each process sees one of them, in turn.
             together: jobs that a worker is given together, at most, where they may be (`Job.together`).
             kept: open files that workers keep open as long as they live; a lock on one outlives a driver that is killed.
+
+        Raises:
+            ValueError: when HARNESS_HUNG_AFTER_S is no number of seconds.
         """
+        self._patience_s = hung.patience_s()
         self._command = list(command)
         self._slots = slots
         self._logs = logs
@@ -88,6 +103,7 @@ class Local:
         self._groups: list[_Group] = []
         self._started = 0
         self._selector = selectors.DefaultSelector()
+        self._looked = time.monotonic()
 
     def run(self, jobs: Sequence[Job], on_event: OnEvent) -> None:
         """Carry out all jobs (see `Launcher.run`)."""
@@ -100,7 +116,7 @@ class Local:
             self._tell(self._feed(waiting, done, tries), on_event)
             while waiting or any(group.jobs for group in self._groups):
                 news = []
-                for event in self._listen():
+                for event in self._listen() + self._look_out():
                     told = event
                     if event.kind == "done":
                         done.add(event.job)
@@ -110,7 +126,7 @@ class Local:
                         waiting.insert(0, by_id[event.job])
                     elif event.kind == "lost":
                         broken.add(event.job)
-                        detail = f"{event.detail}, {TRIES} times in a row"
+                        detail = f"{TRIES} times in a row: {event.detail}"
                         told = Event(kind="failed", job=event.job, detail=detail)
                     news.append(told)
                 if any(event.kind == "failed" for event in news):
@@ -179,7 +195,9 @@ class Local:
         self._started += 1
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"worker-{os.getpid()}-{number}.log"
-        port = free_port()
+        # Bound here, so that nobody else takes the port before rank 0 listens at it.
+        meeting = meeting_place() if num_ranks > 1 else None
+        port = meeting.getsockname()[1] if meeting else 0
         ranks = []
         for rank in range(num_ranks):
             environment = dict(os.environ)
@@ -192,8 +210,13 @@ class Local:
             environment["HARNESS_CORES"] = str(max(1, (os.cpu_count() or 1) // self._slots))
             if self._gpus:
                 environment["CUDA_VISIBLE_DEVICES"] = self._gpus[(number + rank) % len(self._gpus)]
-            else:
-                environment["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
+            # Ranks of one machine have nothing to say outside it, on GPUs neither.
+            for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+                environment[name] = "lo0" if sys.platform == "darwin" else "lo"
+            inherited = [*self._kept]
+            if meeting is not None and rank == 0:
+                inherited.append(meeting.fileno())
+                environment[LISTENING] = str(meeting.fileno())
             with log.open("ab") as sink:
                 process = subprocess.Popen(
                     self._command,
@@ -201,12 +224,14 @@ class Local:
                     stdout=subprocess.PIPE,
                     stderr=sink,
                     env=environment,
-                    pass_fds=self._kept,
+                    pass_fds=inherited,
                     # Ctrl-C reaches the driver alone; it tells the workers.
                     start_new_session=True,
                 )
             ranks.append(_Rank(process))
-        group = _Group(ranks, log)
+        if meeting is not None:
+            meeting.close()
+        group = _Group(ranks, log, killed_before=death.killed_for_memory())
         for index, each in enumerate(ranks):
             assert each.process.stdout is not None
             os.set_blocking(each.process.stdout.fileno(), False)
@@ -217,7 +242,7 @@ class Local:
     def _listen(self) -> list[Event]:
         """Wait for news from the workers."""
         events: list[Event] = []
-        for key, _ in self._selector.select(timeout=1.0):
+        for key, _ in self._selector.select(timeout=hung.round_s(self._patience_s)):
             group, index = key.data
             if group not in self._groups:
                 continue  # another of its ranks has ended it within this round
@@ -228,10 +253,35 @@ class Local:
                 rank.open = False
                 events += self._ended(group, index)
                 continue
+            group.quiet_s = 0.0
             *lines, rank.buffer = (rank.buffer + data).split(b"\n")
             for line in lines:
                 if group in self._groups:
                     events += self._heard(group, index, Event(**json.loads(line)))
+        return events
+
+    def _look_out(self) -> list[Event]:
+        """Ask ranks that hang where they are, and end those that were asked.
+
+        A round counts for no longer than it should take: signs that came while this process itself was stopped are read first.
+        """
+        now = time.monotonic()
+        round_s = min(now - self._looked, 2 * hung.round_s(self._patience_s))
+        self._looked = now
+        events: list[Event] = []
+        for group in [each for each in self._groups if each.jobs]:
+            group.quiet_s += round_s
+            if not group.asked and group.quiet_s >= self._patience_s:
+                known = {
+                    f"rank {index}" if len(group.ranks) > 1 else "its worker": hung.ask(
+                        rank.process.pid
+                    )
+                    for index, rank in enumerate(group.ranks)
+                }
+                group.asked = hung.sentence(self._patience_s, known)
+                group.end_at = now + hung.LAST_WORDS_S
+            elif group.asked and now >= group.end_at:
+                events += self._end_group(group, group.asked)
         return events
 
     def _heard(self, group: _Group, index: int, event: Event) -> list[Event]:
@@ -257,16 +307,16 @@ class Local:
     def _over(self, group: _Group, event: Event) -> list[Event]:
         """A job of a group that lives on, unless it is spent and this was its last."""
         del group.jobs[event.job]
-        return [event, *(self._end_group(group) if group.spent and not group.jobs else [])]
+        over = (group.spent or group.asked) and not group.jobs
+        return [event, *(self._end_group(group) if over else [])]
 
     def _ended(self, group: _Group, index: int) -> list[Event]:
         """A rank's events have ended: it died, and its group with it."""
         if group not in self._groups:
             return []
         code = group.ranks[index].process.wait()
-        how = f"was killed by {signal_name(-code)}" if code < 0 else f"exited with {code}"
         who = f"rank {index}" if len(group.ranks) > 1 else "its worker"
-        return self._end_group(group, f"{who} {how}{_last_line(group.log)}")
+        return self._end_group(group, death.in_words(who, code, group.log, group.killed_before))
 
     def _end_group(self, group: _Group, why: str = "") -> list[Event]:
         """End a group; jobs that it has in hand are lost."""
@@ -312,34 +362,6 @@ def _skip(waiting: list[Job], broken: set[str]) -> list[Event]:
         detail = "a cell that it needs failed"
         skipped += [Event(kind="skipped", job=job.id, detail=detail) for job in hopeless]
     return skipped
-
-
-def torchrun_environment(rank: int, num_ranks: int, port: int) -> dict[str, str]:
-    """The variables that torchrun sets for one of `num_ranks` processes on this machine."""
-    return {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(num_ranks),
-        "LOCAL_WORLD_SIZE": str(num_ranks),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-
-
-def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _last_line(log: Path) -> str:
-    lines = (
-        log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        if log.exists()
-        else []
-    )
-    return f" ({lines[-1].strip()})" if lines else ""
 
 
 def visible_gpus() -> list[str]:

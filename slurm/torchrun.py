@@ -1,4 +1,12 @@
-"""Several nodes: every node's one process starts torchrun, and all meet on the first node."""
+"""Several nodes: every node's one process starts torchrun, and all meet on the first node.
+
+What listens, and why. On the first node torchrun's own process does, at one port (FIRST_PORT and on) of every interface of that
+node, because the other nodes have to reach it and nobody knows by which of its addresses; and every rank does, at ports that
+the system gives, on the interface that gloo and NCCL choose (GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name another), because
+gradients go from each to each. None of them asks who connects: whoever can reach the nodes could disturb the job or alter
+its numbers, and no more, as nothing that comes that way is unpickled by this program (ddp.py), and torchrun's own store holds
+counters and addresses. On a network where others than the cluster's users reach the nodes, keep pretraining on one node.
+"""
 
 import os
 import re
@@ -55,10 +63,11 @@ def command(worker: Sequence[str], *, ranks_per_node: int) -> list[str]:
         f"--nnodes={os.environ['SLURM_NNODES']}",
         f"--nproc-per-node={ranks_per_node}",
         "--max-restarts=0",
-        "--rdzv-backend=c10d",
+        # SLURM has numbered the nodes. Where torchrun has them find each other (c10d), it unpickles what lies at that port.
+        "--rdzv-backend=static",
         f"--rdzv-id={job}-{restart}",
-        f"--rdzv-endpoint={first}:{port}",
-        # Not left to torchrun, which guesses from names and addresses whether it is on that node.
-        f"--rdzv-conf=is_host={int(os.environ['SLURM_NODEID'] == '0')}",
+        f"--node-rank={os.environ['SLURM_NODEID']}",
+        f"--master-addr={first}",
+        f"--master-port={port}",
         *worker,
     ]

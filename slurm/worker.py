@@ -16,11 +16,16 @@ from dataclasses import asdict
 from types import FrameType
 from typing import TextIO
 
-from slurm.job import Event, Interrupted
+from slurm.hung import Sign, patience_s
+from slurm.job import Event, Interrupted, in_one_line
 from slurm.launcher import OnEvent
 
 INTERRUPTED = 75
 """Exit code of a worker that left at a step boundary because it was asked to."""
+
+
+def _nothing() -> None:
+    """Take no notice."""
 
 
 class StopFlag:
@@ -28,9 +33,12 @@ class StopFlag:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self.on_asked: Callable[[], None] = _nothing
+        """Called whenever this process asks: it is at a step boundary, and goes on."""
 
     def __call__(self) -> bool:
         """Whether to stop at the next step boundary."""
+        self.on_asked()
         return self._event.is_set()
 
     def set(self) -> None:
@@ -89,8 +97,7 @@ def carry_out_one(job: str, carry_out: Callable[[str, OnEvent], None], tell: OnE
     except Interrupted:
         raise
     except Exception as error:  # noqa: BLE001 - see above
-        first_line = str(error).strip().splitlines() or [""]
-        tell(Event(kind="failed", job=job, detail=f"{type(error).__name__}: {first_line[0]}"))
+        tell(Event(kind="failed", job=job, detail=in_one_line(error)))
     else:
         tell(Event(kind="done", job=job))
 
@@ -128,6 +135,7 @@ def serve(
         except BrokenPipeError:
             stop.set()
 
+    sign = Sign(lambda: tell(Event(kind="alive", job="")), patience_s())
     threading.Thread(target=listen, daemon=True, name="driver").start()
     while not stop():
         try:
@@ -136,6 +144,9 @@ def serve(
             continue
         if line is None or stop():
             break  # a job that came with a driver's last breath is not begun
+        # Only with a job in hand: a rank that waits for its next one says nothing of the others, which may hang in this one.
+        stop.on_asked = sign
+        sign()
         try:
             jobs = line.split()
             if together is not None and len(jobs) > 1:
@@ -145,4 +156,6 @@ def serve(
                     carry_out_one(job, carry_out, tell)
         except Interrupted:
             return INTERRUPTED
+        finally:
+            stop.on_asked = _nothing
     return 0

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from configs.cells import pretraining
 from configs.scales import scaled
-from slurm.local import free_port, torchrun_environment
+from slurm.meeting import torchrun_environment
 from tasks.data.digits import Digits
 from tasks.encoders import LSTM
 from tasks.pretrain import Pretrain
 from tests.benchmarks.ratios import ROUNDS, Ratio
+from tests.ports import free_port
 
 SIZES = {
     "Fig. 12's demo": (128, 32, 20),

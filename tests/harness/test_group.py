@@ -17,7 +17,7 @@ from harness.work import Worker
 from harness.workdir import Workdir
 from slurm.ddp import Ranks, joined
 from slurm.job import Event, Interrupted
-from slurm.local import free_port, torchrun_environment
+from slurm.meeting import torchrun_environment
 from tasks.cell import Cell
 from tasks.data.digits import Digits
 from tasks.encoders import LSTM
@@ -77,7 +77,7 @@ def unlucky(resample: int, *, raises: bool) -> Cell:
 @pytest.fixture(scope="module")
 def ranks() -> Iterator[Ranks]:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in torchrun_environment(0, 1, free_port()).items():
+        for name, value in torchrun_environment(0, 1).items():
             patch.setenv(name, value)
         patch.setenv("GLOO_SOCKET_IFNAME", "lo")
         before = torch.get_num_threads()

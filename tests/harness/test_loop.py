@@ -20,7 +20,7 @@ from harness.soundness import DivergedError
 from harness.velocity_sgd import VelocitySGD
 from slurm.ddp import Ranks, joined
 from slurm.job import Interrupted
-from slurm.local import free_port, torchrun_environment
+from slurm.meeting import torchrun_environment
 from tasks.data.digits import Digits
 from tasks.encoders import LSTM, own
 from tasks.fewshot import FewShot
@@ -61,7 +61,7 @@ GOLDEN_FEWSHOT_LOSS = [36.81797, 36.68526, 36.19113, 38.03543, 36.43144, 36.8435
 
 @pytest.fixture
 def ranks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ranks]:
-    for name, value in torchrun_environment(0, 1, free_port()).items():
+    for name, value in torchrun_environment(0, 1).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     with joined() as found:

@@ -15,7 +15,7 @@ from harness.soundness import DivergedError
 from harness.together import Member
 from slurm.ddp import Ranks, joined
 from slurm.job import Interrupted
-from slurm.local import free_port, torchrun_environment
+from slurm.meeting import torchrun_environment
 from tasks.data.digits import Digits
 from tasks.encoders import LSTM, own
 from tasks.fewshot import Blocks, FewShot
@@ -106,7 +106,7 @@ def train(made: list[Member], *, stop: int | None = None, every: float = 1e9) ->
 @pytest.fixture(scope="module")
 def ranks() -> Iterator[Ranks]:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in torchrun_environment(0, 1, free_port()).items():
+        for name, value in torchrun_environment(0, 1).items():
             patch.setenv(name, value)
         patch.setenv("GLOO_SOCKET_IFNAME", "lo")
         with joined() as found:

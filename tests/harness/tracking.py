@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
 
-from slurm.local import free_port
 from tests.harness.running import environment
+from tests.ports import free_port
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from harness.order import Order
 from harness.work import Worker
 from harness.workdir import Workdir
 from slurm.ddp import Ranks, joined
-from slurm.local import free_port, torchrun_environment
+from slurm.meeting import torchrun_environment
 from tasks.cell import Cell
 from tasks.data.dataset import Video
 from tasks.data.digits import Digits
@@ -226,7 +226,7 @@ def test_nothing_is_trained() -> None:
 
 @pytest.fixture
 def ranks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ranks]:
-    for name, value in torchrun_environment(0, 1, free_port()).items():
+    for name, value in torchrun_environment(0, 1).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     with joined() as found:
