@@ -30,19 +30,21 @@ from harness import provenance
 from tests.faults.trials import Running, Trial
 
 SIZES: tuple[Mapping[str, object], ...] = (
-    {"resamples": 1, "steps": 3},
-    {"resamples": 2, "steps": 2, "lstm": True},
-    {"resamples": 4, "steps": 2},
-    {"resamples": 5, "steps": 1, "lstm": True},
+    {"resamples": 2, "steps": 3},
+    {"resamples": 3, "steps": 2, "lstm": True},
+    {"resamples": 8, "steps": 1},
+    {"resamples": 8, "steps": 1, "lstm": True},
 )
 OPTIONS = ((), ("--jobs", "1"), ("--jobs", "2"), ("--together", "2"), ("--cluster", "inline"))
-SIGNALS = ("KILL",) * 6 + ("TERM", "INT", "STOP", "40")
+SIGNALS = ("KILL",) * 9 + ("TERM", "INT", "STOP", "40")
 """What a process is sent at any time; 40 is a signal that has no name."""
-AT_POINTS = ("KILL",) * 6 + ("TERM", "INT", "STOP", "ENOSPC", "EIO")
-RUNS = (2, 4)
+AT_POINTS = ("KILL",) * 9 + ("TERM", "INT", "STOP", "ENOSPC", "EIO")
+RUNS = (3, 6)
 """Runs with faults, at least and at most."""
-FAULTS = (2, 8)
+FAULTS = (3, 10)
 """Faults planned in each of them, at least and at most; not all come about, as one may end the run."""
+WORKERS_ALONE = 0.6
+"""Part of the runs in which faults meet workers alone: the run survives them, and so meets more of them."""
 BARS = (
     "lost",
     "repeated",
@@ -144,8 +146,8 @@ class Torture:
         planned = drawn.randint(*FAULTS)
         by_point = drawn.randint(0, planned)
         reached = Counter(point.role for point in undisturbed.points)
-        # Workers are where most is written, and a run survives their end.
-        roles = (*sorted(reached), "worker", "worker")
+        spared = drawn.random() < WORKERS_ALONE
+        roles = ["worker"] if spared else sorted(reached)
         faults: dict[int | str, str] = {}
         for _ in range(by_point):
             role = drawn.choice(roles)
@@ -156,9 +158,11 @@ class Torture:
         words = ("collect", "small") if trial.accepted and drawn.random() < 0.2 else ()
         running = trial.start(*words, faults=faults, **more)
         over, harm = threading.Event(), Counter[str]()
-        moments = [drawn.uniform(0, undisturbed.seconds / 2) for _ in range(planned - by_point)]
+        moments = [drawn.uniform(0, undisturbed.seconds / 3) for _ in range(planned - by_point)]
         choices = random.Random(drawn.random())
-        beside = threading.Thread(target=_harm, args=(running, moments, choices, over, harm))
+        beside = threading.Thread(
+            target=_harm, args=(running, moments, choices, over, harm, spared)
+        )
         beside.start()
         try:
             running.ended()
@@ -174,6 +178,7 @@ def _harm(
     drawn: random.Random,
     over: threading.Event,
     harm: Counter[str],
+    spared: bool,
 ) -> None:
     """Send signals to any of a trial's processes while a run goes on.
 
@@ -183,13 +188,16 @@ def _harm(
         drawn: says what, and to whom.
         over: set when the run has ended.
         harm: counts what was sent.
+        spared: whether the driver is.
     """
     for moment in moments:
         if over.wait(moment):
             return
-        pids = running.trial.processes()
+        pids = [
+            pid for pid in running.trial.processes() if not (spared and pid == running.process.pid)
+        ]
         if not pids:
-            return
+            continue
         pid, name = drawn.choice(pids), drawn.choice(SIGNALS)
         try:
             os.kill(pid, int(name) if name.isdigit() else signal.Signals[f"SIG{name}"])
