@@ -8,17 +8,24 @@ A writer holds a lock on its file as long as it lives: what a killed one left be
 
 import errno
 import fcntl
+import hashlib
 import os
 import re
 import secrets
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
 
-BESIDE = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
-"""Names of files that are being written, beside their own: .NAME.PROCESS.DIGITS."""
+HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:4]
+"""This machine, in the names of files that it is writing."""
+BESIDE = re.compile(r"\..+\.\d+\.([0-9a-f]{4})[0-9a-f]{8}")
+"""Names of files that are being written, beside their own: .NAME.PROCESS.MACHINE-AND-DIGITS."""
+SURELY_OVER_S = 24 * 3600.0
+"""Age from which a file that another machine was writing is taken for abandoned: its lock may not be seen from here."""
 NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES, errno.EBADF)
 """What file systems answer that cannot flush a folder: some network and user-space ones."""
 NO_LINKS = (
@@ -70,12 +77,12 @@ def write_whole(path: Path, content: bytes) -> None:
 def _beside(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
     """A new file beside one, locked for as long as it is written; it is gone after an error."""
     while True:
-        beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        beside = path.with_name(f".{path.name}.{os.getpid()}.{HOST}{secrets.token_hex(4)}")
         try:
             with beside.open("xb") as sink:
                 with suppress(OSError):  # no locks here: then nothing is taken for abandoned either
                     fcntl.flock(sink, fcntl.LOCK_EX)
-                if not os.fstat(sink.fileno()).st_nlink:
+                if not beside.exists():
                     continue  # it was taken for abandoned before it was locked
                 yield beside, sink
                 return
@@ -88,16 +95,22 @@ def _beside(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
 def remove_abandoned(folder: Path) -> list[Path]:
     """Remove what killed writers left in a folder beside their files; what is still being written stays.
 
-    Where the file system has no locks, nothing is known to be abandoned, and all stays.
+    Where the file system has no locks, nothing is known to be abandoned, and all stays. Some network file systems show a
+    machine no other's locks: what another machine was writing has to be old, too.
 
     Returns:
         What was removed; nothing where the folder cannot be read, or there is none.
     """
     removed: list[Path] = []
     with suppress(OSError), os.scandir(folder) as entries:
-        for name in [each.name for each in entries if BESIDE.fullmatch(each.name)]:
+        for name, found in [(each.name, BESIDE.fullmatch(each.name)) for each in entries]:
+            if found is None:
+                continue
             with suppress(OSError), (folder / name).open("rb") as left:
                 fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                age_s = time.time() - os.fstat(left.fileno()).st_mtime
+                if found[1] != HOST and age_s < SURELY_OVER_S:
+                    continue
                 remove(folder / name)
                 removed.append(folder / name)
     return removed

@@ -75,7 +75,7 @@ class Left:
         return sorted(
             str(path.relative_to(self.work))
             for path in self.work.rglob(".*")
-            if re.fullmatch(r"\..+\.\d+\.[0-9a-f]{8}|\.probe.*|\.tmp.*", path.name)
+            if re.fullmatch(r"\..+\.\d+\.[0-9a-f]{12}|\.probe.*|\.tmp.*", path.name)
         )
 
     def is_as(self, other: "Left") -> bool:

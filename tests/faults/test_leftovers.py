@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,11 +113,25 @@ def test_a_file_that_is_swept_before_it_could_be_locked_is_begun_again(
     assert (tmp_path / "file").read_bytes() == b"content"
 
 
+def test_what_another_machine_was_writing_goes_a_day_later(tmp_path: Path) -> None:
+    """Its lock may not be seen from here."""
+    other = "beef" if writing.HOST != "beef" else "cafe"
+    left = tmp_path / f".file.12.{other}0123abcd"
+    left.touch()
+    assert writing.remove_abandoned(tmp_path) == []
+    days_ago = time.time() - 2 * 24 * 3600
+    os.utime(left, (days_ago, days_ago))
+    assert writing.remove_abandoned(tmp_path) == [left]
+
+
 def test_names_of_others_stay(tmp_path: Path) -> None:
-    names = [".hidden", ".file.12.xyz", "file.12.0123abcd", ".12.0123abcd", ".file.0123abcd"]
+    digits = f"{writing.HOST}0123abcd"
+    names = [
+        ".hidden", ".file.12.xyz", f"file.12.{digits}", f".12.{digits}", f".file.{digits}", ".file.12.0123abcd",
+    ]  # fmt: skip
     for name in names:
         (tmp_path / name).touch()
-    (tmp_path / ".folder.12.0123abcd").mkdir()
+    (tmp_path / f".folder.12.{digits}").mkdir()
     assert writing.remove_abandoned(tmp_path) == []
     assert len(list(tmp_path.iterdir())) == len(names) + 1
     assert writing.remove_abandoned(tmp_path / "nowhere") == []
