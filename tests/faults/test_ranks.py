@@ -4,7 +4,6 @@ import errno
 import io
 import json
 import math
-import os
 import pickle
 import socket
 import subprocess
@@ -39,6 +38,7 @@ from tasks.encoders import LSTM
 from tasks.fewshot import FewShot
 from tasks.schedule import Schedule
 from tasks.subset import Subset
+from tests.faults.listeners import LOOPBACK, family, listening
 from tests.harness.running import Harness, environment, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -191,49 +191,8 @@ def of_ranks(words: list[str], folder: Path, **more: str) -> list[subprocess.Pop
 # What listens.
 
 
-def tree(pid: int) -> set[int]:
-    """A process and all that it started, and those started, that live."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int(
-                    (entry / "stat").read_text().rpartition(")")[2].split()[1]
-                )
-            except OSError:
-                continue
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
-
-
-def listeners(pids: set[int]) -> set[str]:
-    """Addresses, as /proc/net has them, at which any of these processes listens."""
-    sockets = set()
-    for pid in pids:
-        try:
-            for each in Path(f"/proc/{pid}/fd").iterdir():
-                sockets.add(str(each.readlink()))
-        except OSError:
-            continue
-    found = set()
-    for table in ("tcp", "tcp6"):
-        path = Path("/proc/net", table)
-        for line in path.read_text().splitlines()[1:] if path.exists() else []:
-            fields = line.split()
-            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
-                found.add(fields[1].partition(":")[0])
-    return found
-
-
-LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc says who listens")
 def test_nothing_of_a_run_on_two_ranks_listens_but_on_loopback(tmp_path: Path) -> None:
-    with socket.create_server(("0.0.0.0", 0)):
-        assert "00000000" in listeners({os.getpid()})  # what is looked for would be seen
     words = tiny(methods="pretrained", shots=1, resamples=1, pretrain_steps=20)
     harness = Harness(tmp_path / "work")
     driver = harness.start("run", "fig12", *words, "--ranks", "2")
@@ -241,7 +200,7 @@ def test_nothing_of_a_run_on_two_ranks_listens_but_on_loopback(tmp_path: Path) -
 
     def look() -> None:
         while driver.poll() is None:
-            seen.update(listeners(tree(driver.pid)))
+            seen.update(listening(family(driver.pid)))
             time.sleep(0.1)
 
     looking = threading.Thread(target=look)
