@@ -3,6 +3,7 @@
 import ast
 import base64
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -283,3 +284,23 @@ def _answers(direct: urllib.request.OpenerDirector, port: int) -> bool:
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False
+
+
+def collectives_of_objects(source: str) -> list[int]:
+    """Lines that give objects to other processes by torch.distributed, which pickles them: a peer on the network could answer."""
+    names = (
+        (node.lineno, node.attr if isinstance(node, ast.Attribute) else node.id)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute | ast.Name)
+    )
+    return [line for line, name in names if re.search(r"_object(_list)?$", name)]
+
+
+def test_ranks_exchange_numbers_and_text_and_no_pickles() -> None:
+    assert collectives_of_objects("torch.distributed.broadcast_object_list(x)") == [1]
+    assert collectives_of_objects("dist.all_gather_object(a, b)\ngather_object(a)") == [1, 2]
+    found = {
+        str(path.relative_to(ROOT)): collectives_of_objects(path.read_text(encoding="utf-8"))
+        for path in FILES
+    }
+    assert {path: lines for path, lines in found.items() if lines} == {}
