@@ -258,7 +258,7 @@ def test_a_worker_killed_by_any_signal_is_told_of(tmp_path: Path, number: int) -
     told: list[Event] = []
     Local(worker, slots=1, logs=tmp_path).run([Job(id="job")], told.append)
     assert told[-1].kind == "failed"
-    assert f"was killed by {signal_name(number)}, 3 times in a row" in told[-1].detail
+    assert f"3 times in a row: its worker was killed by {signal_name(number)}" in told[-1].detail
 
 
 def orphan(workdir: Workdir, words: tuple[str, ...]) -> subprocess.Popen[bytes]:
