@@ -29,6 +29,7 @@ from slurm.job import Event
 from slurm.launcher import OnEvent
 from slurm.worker import StopFlag, carry_out_all, carry_out_one, serve, take_stdout
 from tasks.cell import Cell
+from tasks.data import signs
 
 LOG = logging.getLogger(__name__)
 HUNG = 70
@@ -228,6 +229,7 @@ def main(arguments: list[str]) -> int:
     stop.on_signals(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
     prepare_process()
     hung.tell_stacks_when_asked()
+    signs.tell(stop.going_on)
     with joined() as ranks:
         worker = Worker(Order.read(Path(arguments[0])), ranks, stop)
         if arguments[1:]:

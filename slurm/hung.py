@@ -1,7 +1,8 @@
 """Ranks that do nothing any more: how long that is borne, how a rank shows that it goes on, and what it is asked before its end.
 
 A rank that waits for a dead disk, for another rank, or was stopped from outside, would wait for ever. Every rank shows that
-it goes on whenever it asks whether to stop: at each step of training and each chunk of an evaluation. Where none of a
+it goes on whenever it asks whether to stop: at each step of training and each chunk of an evaluation; and at each piece of
+a video that it writes into a store. Where none of a
 job's ranks has done so for HARNESS_HUNG_AFTER_S seconds (30 minutes where nothing is said, 0: for ever), all are asked where
 they are, which ends up in the cell's logs, and are ended. Building a model, scoring and sealing are between two such signs.
 

@@ -38,8 +38,12 @@ class StopFlag:
 
     def __call__(self) -> bool:
         """Whether to stop at the next step boundary."""
-        self.on_asked()
+        self.going_on()
         return self._event.is_set()
+
+    def going_on(self) -> None:
+        """Say that this process goes on, where it is no step boundary."""
+        self.on_asked()
 
     def set(self) -> None:
         """Ask for a stop."""

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.data import writing
+from tasks.data import signs, writing
 from tasks.data.feature_pieces import Features, in_order
 from tasks.data.feature_plan import (
     FORMAT,
@@ -230,6 +230,7 @@ def write_shard(
             for pieces in in_order(number, plan, features):
                 crc = 0
                 for piece in pieces:
+                    signs.going_on()  # a shard may take hours
                     crc = zlib.crc32(piece.data, crc)
                     sink.write(piece.data)
                 crcs.append(crc)

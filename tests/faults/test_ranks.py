@@ -5,6 +5,7 @@ import io
 import json
 import math
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -31,9 +32,11 @@ from slurm.job import Event, Job
 from slurm.local import Local
 from slurm.meeting import meeting_place, torchrun_environment
 from slurm.messages import packed, unpacked
-from slurm.worker import carry_out_one
+from slurm.worker import StopFlag, carry_out_one
 from tasks.cell import Cell
+from tasks.data import signs
 from tasks.data.digits import Digits
+from tasks.data.features import StorePlan, write_shard
 from tasks.encoders import LSTM
 from tasks.fewshot import FewShot
 from tasks.schedule import Schedule
@@ -324,6 +327,40 @@ def test_where_every_rank_was_is_in_the_log(pool: Hung) -> None:
 
 def test_a_stop_that_is_shorter_and_steps_that_go_on_harm_nothing(pool: Hung) -> None:
     assert pool.kinds("nap") == pool.kinds("slow") == ["started", "done"]
+
+
+def test_a_long_chunk_shows_that_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making a shard of features is one chunk, and may take hours."""
+    seen: list[str] = []
+
+    def served(events: object, stop: StopFlag, *jobs: object) -> int:
+        del events, jobs
+        stop.on_asked = lambda: seen.append("a sign")
+        plan = StorePlan.cut({}, [("short", 2), ("long", 30)], 4)
+        pieces = {"short": [2], "long": [10, 10, 10]}
+        arrays = ((video, [np.ones((n, 4), np.float16) for n in pieces[video]]) for video in pieces)
+        write_shard(tmp_path / "store", plan, 0, arrays)
+        return 0
+
+    Order(workdir=str(tmp_path), source="fig12", settings=()).write(tmp_path / "order.json")
+    monkeypatch.setattr(work, "serve", served)
+    monkeypatch.setattr(work, "take_stdout", io.StringIO)
+    monkeypatch.setattr(work, "prepare_process", lambda: None)
+    monkeypatch.setattr(hung, "tell_stacks_when_asked", lambda: None)
+    for name, value in torchrun_environment(0, 1).items():
+        monkeypatch.setenv(name, value)
+    handlers = {
+        each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+    }
+    try:
+        assert work.main([str(tmp_path / "order.json")]) == 0
+    finally:
+        signs.tell(lambda: None)
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+    assert len(seen) == 4
 
 
 def test_a_worker_that_the_system_killed_says_what_to_do_about_memory(pool: Hung) -> None:
