@@ -35,8 +35,8 @@ def test_the_example_in_the_docs_is_the_example_file() -> None:
     assert example.partition("\n\n")[2].strip() == block.strip()
 
 
-def test_tests_named_in_decisions_exist() -> None:
-    for document in (ROOT / "docs" / "decisions").glob("*.md"):
+def test_tests_named_in_decisions_and_promises_exist() -> None:
+    for document in (*(ROOT / "docs" / "decisions").glob("*.md"), ROOT / "docs" / "reliability.md"):
         for file, name in re.findall(
             r"`(tests/[\w/]+\.py)(?:::(\w+))?`", document.read_text(encoding="utf-8")
         ):
