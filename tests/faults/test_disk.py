@@ -88,7 +88,7 @@ def test_an_error_of_the_disk_at_any_one_point_loses_nothing(
     [
         ("linked", "result.json", 1),
         ("remove", ".pt", 1),
-        ("copy", "predictions.parquet", 3),
+        ("copy", "predictions.parquet", 1),  # MLflow gets what is there while others are computed
         ("rename", "quick.csv", 3),
     ],
 )
