@@ -29,7 +29,8 @@ def held(workdir: Workdir) -> Iterator[tuple[int, ...]]:
     Yields:
         The open file; none where the file system has no locks.
     """
-    with (workdir.root / NAME).open("ab") as handle:
+    # For reading, though nothing is read: NFS gives a shared lock to no one who cannot.
+    with (workdir.root / NAME).open("a+b") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:

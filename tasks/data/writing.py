@@ -106,7 +106,8 @@ def remove_abandoned(folder: Path) -> list[Path]:
         for name, found in [(each.name, BESIDE.fullmatch(each.name)) for each in entries]:
             if found is None:
                 continue
-            with suppress(OSError), (folder / name).open("rb") as left:
+            # For writing, though nothing is written: NFS gives a lock that excludes others to no one who cannot.
+            with suppress(OSError), (folder / name).open("r+b") as left:
                 fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 age_s = time.time() - os.fstat(left.fileno()).st_mtime
                 if found[1] != HOST and age_s < SURELY_OVER_S:

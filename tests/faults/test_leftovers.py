@@ -1,5 +1,6 @@
 """What killed processes leave: it is taken up where it was finished, and goes where it was not; what lives is left alone."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -148,6 +150,28 @@ def test_where_there_are_no_locks_nothing_is_swept(
     writing.write_whole(tmp_path / "other", b"content")
     assert writing.remove_abandoned(tmp_path) == []
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_locks_are_asked_for_as_nfs_gives_them(
+    tmp_path: Path, workdir: Workdir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a shared lock needs a file that is open for reading, and one that excludes others a file open for writing."""
+    locked = fcntl.flock
+
+    def flock(handle: IO[bytes], how: int) -> None:
+        mode = fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE
+        if mode == (os.O_WRONLY if how & fcntl.LOCK_SH else os.O_RDONLY):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        locked(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    killed(tmp_path / "file", "half")
+    assert len(writing.remove_abandoned(tmp_path)) == 1
+    monkeypatch.setattr(orphans, "ENDING_S", 0.0)
+    with orphans.held(workdir) as kept:
+        assert kept
+        with pytest.raises(WorkdirBusy):
+            orphans.wait(workdir, lambda told: None, patience_s=0.0)
 
 
 def test_a_new_attempt_sweeps_what_earlier_ones_left(
