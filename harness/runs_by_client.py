@@ -134,9 +134,13 @@ class RunsByClient:
 def knock(server: str) -> None:
     """Wait for any answer of a server, for no longer than about a minute: it may be down, or take calls and answer none.
 
+    To what is no server of HTTP, such as a database's own, MLflow knows how to speak, and nobody else.
+
     Raises:
         MlflowException: when there is none.
     """
+    if not server.startswith(("http://", "https://")):
+        return
     http_request(  # type: ignore[no-untyped-call]
         get_default_host_creds(server),  # type: ignore[no-untyped-call]
         "/api/2.0/mlflow/experiments/search",

@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine
 
 from harness import gather as gathering
-from harness import live, plan, publish, whole_database
+from harness import live, plan, publish, store, whole_database
 from harness.gather import GatheringFailed
 from harness.live import LiveGatherer
 from harness.store import Store, reachable
@@ -542,6 +542,26 @@ def test_a_server_that_never_answers_is_left_in_a_stated_time_and_that_is_said(
     proxy.follow(lambda number, method, path: "500")
     proxy.gate.set()
     gatherer._thread.join()
+
+
+@pytest.mark.parametrize("address", ["postgresql://127.0.0.1:1/x", "databricks"])
+def test_what_is_no_server_of_http_is_left_to_mlflow(
+    workdir: Workdir, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """It says what is lacking, such as a driver or credentials; a request to such an address would only be refused."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    asked: list[str] = []
+
+    class Client:
+        def __init__(self, place: str) -> None:
+            asked.append(place)
+
+        def search_experiments(self, **more: object) -> None:
+            pass
+
+    monkeypatch.setattr(store, "MlflowClient", Client)
+    assert reachable(workdir) == ""
+    assert asked == [address]
 
 
 def test_training_needs_no_answer_of_a_server_and_a_server_killed_while_it_collects_loses_nothing(
