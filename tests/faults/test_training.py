@@ -246,6 +246,29 @@ def test_what_is_kept_unread_is_bounded(tmp_path: Path) -> None:
     assert seen.total_R == [sum(range(soundness.MOST_UNREAD))]
 
 
+def test_loops_look_before_more_is_unread_than_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a long training without points or saves would fill a device with what its steps have seen."""
+    looks: list[int] = []
+
+    def look(self: Seen) -> Any:
+        looks.append(len(self._losses))
+        return LOOK(self)
+
+    monkeypatch.setattr(Seen, "look", look)
+    monkeypatch.setattr(soundness, "MOST_UNREAD", 3)
+    task = plain(schedule=replace(ADAMW, steps=400))  # a point every 4 steps
+    train(task, tmp_path / "cell")
+    assert looks == [3, 1] * 100
+    looks.clear()
+    together.train(
+        [member(0, task, tmp_path)], device=torch.device("cpu"), should_stop=lambda: False,
+        on_step=lambda step, steps: None,
+    )  # fmt: skip
+    assert looks == [3, 1] * 100
+
+
 def test_a_sum_does_not_depend_on_when_it_is_looked_at() -> None:
     losses = torch.rand(50, generator=torch.Generator().manual_seed(0)) * 1e3
     wanted = torch.zeros((), dtype=torch.float64)

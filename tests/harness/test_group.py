@@ -153,6 +153,19 @@ def test_each_cell_is_accepted_as_if_it_had_been_trained_alone(bench: Bench, apa
         assert ours["files"]["subset.json"] == theirs["files"]["subset.json"]
 
 
+def test_a_cell_that_was_sealed_and_not_accepted_is_not_trained_again_with_others(
+    bench: Bench,
+) -> None:
+    """Its process was killed in between."""
+    bench.alone(bench.cells[1])
+    bench.workdir.accepted(bench.cells[1].key).unlink()
+    bench.together()
+    assert bench.ends() == ["done"] * 3
+    assert bench.attempts() == [1, 1, 1]
+    others = sorted(bench.cells[index].key for index in (0, 2))
+    assert bench.body(bench.cells[0])["provenance"]["together"] == others
+
+
 def test_provenance_says_with_which_cells_one_was_trained(bench: Bench, apart: Bench) -> None:
     bench.together()
     everyone = sorted(cell.key for cell in bench.cells)
