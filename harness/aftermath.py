@@ -45,8 +45,8 @@ def settled(experiment: Experiment, workdir: Workdir, say: Callable[[str], None]
         writing.remove_abandoned(folder)
     for cell in plan.cells:
         attempts = result.attempts(workdir, cell)
-        for attempt in attempts:
-            writing.remove_abandoned(attempt)
+        for folder in (workdir.cell(cell), *attempts):
+            writing.remove_abandoned(folder)
         if cell.key in plan.done:
             result.discard_checkpoints(attempts)
     return plan

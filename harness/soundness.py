@@ -104,7 +104,8 @@ def size(tensors: Sequence[Tensor]) -> Tensor | float:
     On a CPU it is their L2 norm, which takes a tenth of the time of the largest absolute value there, but can overflow where
     that does not; then, and on a GPU, it is that value.
     """
-    some = [each.detach() for each in tensors if each.numel()]
+    dense = [each.coalesce().values() if each.is_sparse else each for each in tensors]
+    some = [each.detach() for each in dense if each.numel()]
     if not any(each.is_cuda for each in some):
         norm = math.hypot(*(torch.linalg.vector_norm(each).item() for each in some))
         if math.isfinite(norm):

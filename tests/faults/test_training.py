@@ -295,6 +295,17 @@ def test_a_size_is_finite_if_and_only_if_every_number_is() -> None:
     assert found.isfinite().tolist() == [True, True, False, False, False]
 
 
+def test_a_sparse_gradient_has_a_size_too() -> None:
+    """As an encoder's nn.Embedding may give."""
+    weight = torch.zeros(5, 2, requires_grad=True)
+    for factor, expected in ((3.0, 6.0), (float("inf"), float("inf"))):
+        weight.grad = None
+        found = torch.nn.functional.embedding(torch.tensor([1, 1]), weight, sparse=True)
+        (found[:, 0].sum() * factor).backward()  # type: ignore[no-untyped-call]
+        assert weight.grad is not None
+        assert float(soundness.size_of_gradient([weight], None)) == expected
+
+
 WORKER = """
 import json, sys
 from pathlib import Path
