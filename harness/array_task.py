@@ -23,7 +23,7 @@ from harness import files, provenance, result, submission
 from harness.order import Order
 from harness.submission import CANCELLED
 from harness.workdir import Workdir
-from slurm import torchrun
+from slurm import hung, torchrun
 from slurm.job import Event, Job
 from slurm.local import Local, visible_gpus
 from slurm.queue import requeue_this_job
@@ -54,11 +54,8 @@ def main(arguments: list[str]) -> int:
     # After a requeue, some are done.
     keys = [key for key in content["tasks"][index] if not workdir.accepted(key).exists()]
     _say(f"task {array}[{index}] has {len(keys)} of {len(content['tasks'][index])} cells to do")
-    changed = provenance.change_since(order.code)
-    if changed:
-        sentence = (
-            f"the code changed {changed} after this was sent: send it again with `harness run`"
-        )
+    sentence = _why_not(order)
+    if sentence:
         for key in keys:
             result.note_refusal(workdir, key, sentence)
         _say(sentence)
@@ -84,6 +81,18 @@ def main(arguments: list[str]) -> int:
         # Before this node's end makes srun end the others: they must not take that for a preemption.
         files.write(broken(left), " ".join(failed).encode())
     return 1 if failed else 0
+
+
+def _why_not(order: Order) -> str:
+    """Why no cell is begun, in a sentence; empty where nothing is in the way."""
+    changed = provenance.change_since(order.code)
+    if changed:
+        return f"the code changed {changed} after this was sent: send it again with `harness run`"
+    try:
+        hung.patience_s()
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _on_this_node(

@@ -133,9 +133,9 @@ def is_finite(tensors: Iterable[Tensor]) -> bool:
 def unsound_part(model: nn.Module, optimizer: torch.optim.Optimizer) -> str:
     """The first of a model's weights that is not finite, or its part of the optimiser's state, by name; empty if all are.
 
-    Buffers may hold what they like: a mask is often infinite.
+    Buffers and what is not trained may hold what they like: a mask is often infinite.
     """
-    named = dict(model.named_parameters())
+    named = _trained(model)
     states = {name: _tensors(optimizer.state.get(each, {})) for name, each in named.items()}
     # All at once first: that they are finite is what nearly every look finds.
     if is_finite([*named.values(), *(each for state in states.values() for each in state)]):
@@ -148,7 +148,7 @@ def unsound_part(model: nn.Module, optimizer: torch.optim.Optimizer) -> str:
 
 def unsound_parts(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
     """As `unsound_part`, for each replica of a stacked model."""
-    named = dict(model.named_parameters())
+    named = _trained(model)
     weights = [sizes([each]).tolist() for each in named.values()]
     states = [
         sizes(
@@ -166,6 +166,10 @@ def unsound_parts(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[st
         )  # fmt: skip
         found.append(next(told, ""))
     return found
+
+
+def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: each for name, each in model.named_parameters() if each.requires_grad}
 
 
 def _tensors(state: Mapping[str, object]) -> list[Tensor]:

@@ -1,24 +1,21 @@
 """MLflow's database in a file: there whole or not at all; one that cannot be read is set aside, as results are the facts.
 
 MLflow makes its tables in some seventy steps, and a process that is killed between two of them leaves what it can neither
-use nor mend. So they are made in memory, and come to be in one step. Whoever makes or sets aside a database has its folder
-to itself meanwhile; file systems that cannot lock a folder go without, where the work folder's own lock has to do.
+use nor mend. So they are made in memory, and come to be in one step, unless another process was there first. Whoever makes or
+sets aside a database has it to itself meanwhile; file systems without locks go without, where the work folder's own has to do.
 """
 
-import errno
 import fcntl
 import logging
-import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from mlflow.store.db.utils import create_sqlalchemy_engine
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from harness import files
 from harness.uri import artifacts_beside, database_of
 from tasks.data import writing
 
@@ -54,7 +51,7 @@ def ready(address: str, *, is_own: bool) -> None:
     path = database_of(address)
     assert path is not None
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path.parent) as is_alone:
+    with _alone(path):
         wrong = what_is_wrong(path)
         if wrong and not is_own:
             raise Unreadable(
@@ -63,7 +60,7 @@ def ready(address: str, *, is_own: bool) -> None:
         if wrong:
             _set_aside(path, wrong)
         if not path.exists():
-            _make(path, address, is_alone=is_alone)
+            _make(path, address)
     here = path.stat().st_dev, path.stat().st_ino
     # MLflow keeps its connections for as long as a process lives: to a file that was deleted too. And by itself it would
     # make a folder of the name that an address has for one with a % in its name.
@@ -83,7 +80,7 @@ def set_aside_if_damaged(address: str, error: BaseException) -> bool:
     path, wrong = database_of(address), _damage(error)
     if path is None or not wrong:
         return False
-    with _alone(path.parent):
+    with _alone(path):
         if path.exists():
             _set_aside(path, wrong)
     return True
@@ -147,16 +144,15 @@ def _set_aside(path: Path, wrong: str) -> None:
     )
 
 
-def _make(path: Path, address: str, *, is_alone: bool) -> None:
-    """Put an empty database of MLflow in its place, in one step."""
-    if is_alone:
-        for left in path.parent.glob(f".{path.name}.*"):  # of one who was killed at this
-            writing.remove(left)
+def _make(path: Path, address: str) -> None:
+    """Put an empty database of MLflow in its place, in one step, unless another process did so meanwhile."""
+    writing.remove_abandoned(path.parent)  # of one who was killed at this
     for end in BESIDE:
         writing.remove(path.with_name(path.name + end))
     artifacts = artifacts_beside(address)
     assert artifacts is not None
-    files.write(path, _empty(artifacts.as_uri()))
+    with suppress(FileExistsError):
+        writing.write_new(path, _empty(artifacts.as_uri()))
 
 
 def _empty(artifacts: str) -> bytes:
@@ -176,17 +172,11 @@ def _empty(artifacts: str) -> bytes:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Have a folder to oneself, among those who ask for it here; gives whether that is so."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in (*writing.NO_FLUSH, errno.ENOLCK, errno.ENOSYS):
-                raise
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)
+def _alone(path: Path) -> Iterator[None]:
+    """Have a database to oneself, among those who ask for it here, where the file system has locks and its folder can be written."""
+    with ExitStack() as held:
+        with suppress(OSError):
+            # Not the folder itself: NFS gives this lock on what is open for writing alone.
+            lock = held.enter_context(path.with_name(f".{path.name}.lock").open("a+b"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -21,6 +21,8 @@ from pathlib import Path
 
 VARIABLE = "HARNESS_HUNG_AFTER_S"
 DEFAULT_S = 1800.0
+STARTING_S = 120.0
+"""Seconds that a rank may take to its first sign, at least: it imports torch, from a disk that may be slow."""
 SIGN_EVERY_S = 10.0
 """Seconds between two signs of a rank that goes on, at most."""
 LAST_WORDS_S = 5.0

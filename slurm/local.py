@@ -49,6 +49,8 @@ class _Group:
     """Whether it ends with the jobs in hand."""
     quiet_s: float = 0.0
     """Seconds since the last sign of any rank, as far as this process was awake."""
+    patience_s: float = hung.STARTING_S
+    """After how many of them it is ended."""
     asked: str = ""
     """Why it is to end, once its ranks were asked where they are."""
     end_at: float = 0.0
@@ -231,7 +233,8 @@ class Local:
             ranks.append(_Rank(process))
         if meeting is not None:
             meeting.close()
-        group = _Group(ranks, log, killed_before=death.killed_for_memory())
+        patience_s = max(self._patience_s, hung.STARTING_S)
+        group = _Group(ranks, log, patience_s=patience_s, killed_before=death.killed_for_memory())
         for index, each in enumerate(ranks):
             assert each.process.stdout is not None
             os.set_blocking(each.process.stdout.fileno(), False)
@@ -253,7 +256,7 @@ class Local:
                 rank.open = False
                 events += self._ended(group, index)
                 continue
-            group.quiet_s = 0.0
+            group.quiet_s, group.patience_s = 0.0, self._patience_s
             *lines, rank.buffer = (rank.buffer + data).split(b"\n")
             for line in lines:
                 if group in self._groups:
@@ -271,14 +274,14 @@ class Local:
         events: list[Event] = []
         for group in [each for each in self._groups if each.jobs]:
             group.quiet_s += round_s
-            if not group.asked and group.quiet_s >= self._patience_s:
+            if not group.asked and group.quiet_s >= group.patience_s:
                 known = {
                     f"rank {index}" if len(group.ranks) > 1 else "its worker": hung.ask(
                         rank.process.pid
                     )
                     for index, rank in enumerate(group.ranks)
                 }
-                group.asked = hung.sentence(self._patience_s, known)
+                group.asked = hung.sentence(group.patience_s, known)
                 group.end_at = now + hung.LAST_WORDS_S
             elif group.asked and now >= group.end_at:
                 events += self._end_group(group, group.asked)

@@ -60,6 +60,25 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: when the disk is full, read-only or gone; the old file, if any, is untouched.
     """
+    with _filled(path, content) as beside:
+        rename(beside, path)
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file in one step as others see it, unless there is one; folders on the way are made.
+
+    Raises:
+        FileExistsError: when something has that name.
+        OSError: when the disk is full, read-only or gone, or the file system has neither hard links nor locks.
+    """
+    with _filled(path, content) as beside:
+        link(beside, path)
+        remove(beside)
+
+
+@contextmanager
+def _filled(path: Path, content: bytes) -> Iterator[Path]:
+    """A flushed file beside one, with this content; it is gone after an error."""
     make_folder(path.parent)
     reached("open", path)
     with _beside(path) as (beside, sink):
@@ -70,7 +89,7 @@ def write_whole(path: Path, content: bytes) -> None:
         sink.flush()
         reached("written", path)
         os.fsync(sink.fileno())
-        rename(beside, path)
+        yield beside
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """MLflow down, slow, lying, locked, damaged, and its collector killed: results are facts, and collecting later gives the same store."""
 
+import errno
+import fcntl
 import os
 import random
 import shutil
@@ -610,3 +612,26 @@ def open_when(proxy: FaultyProxy, harness: Harness, number: int) -> None:
         if proxy.gate.wait(0.05):
             return
     proxy.gate.set()
+
+
+def test_without_locks_a_database_that_another_made_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    path, empty = tmp_path / "shared.db", whole_database._empty
+
+    def overtaken(artifacts: str) -> bytes:
+        monkeypatch.setattr(whole_database, "_empty", empty)
+        whole_database.ready(address_of(path), is_own=False)  # by another work folder's collector
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("insert into experiments (name, lifecycle_stage) values ('theirs', 'active')")  # fmt: skip
+        return empty(artifacts)
+
+    monkeypatch.setattr(whole_database, "_empty", overtaken)
+    whole_database.ready(address_of(path), is_own=False)
+    with closing(sqlite3.connect(path)) as database:
+        found = [name for (name,) in database.execute("select name from experiments")]
+    assert found == ["Default", "theirs"]

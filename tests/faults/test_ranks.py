@@ -22,7 +22,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import attempt, memory, result, work
+from harness import array_task, attempt, memory, provenance, result, work
 from harness.order import Order
 from harness.work import Worker
 from harness.workdir import Workdir
@@ -386,6 +386,27 @@ def test_whether_memory_ran_out_is_asked_of_the_system(
     assert (
         death.in_words("rank 1", -11, tmp_path / "none", before) == "rank 1 was killed by SIGSEGV"
     )
+
+
+def test_a_worker_that_is_slow_to_start_does_not_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = STUB.replace("import os, signal", "import time; time.sleep(3)\nimport os, signal", 1)
+    assert slow != STUB
+    (tmp_path / "worker.py").write_text(slow)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv(hung.VARIABLE, "1")
+    events: list[Event] = []
+    command = [sys.executable, str(tmp_path / "worker.py"), str(tmp_path)]
+    Local(command, slots=1, logs=tmp_path / "logs").run([Job(id="job")], events.append)
+    assert [event.kind for event in events if event.job == "job"] == ["started", "done"]
+
+
+def test_an_array_task_refuses_a_patience_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = Order(workdir="work", source="fig12", settings=(), code=provenance.code())
+    assert array_task._why_not(order) == ""
+    monkeypatch.setenv(hung.VARIABLE, "soon")
+    assert array_task._why_not(order).startswith("HARNESS_HUNG_AFTER_S=soon: it is the number")
 
 
 def test_time_in_which_the_driver_itself_slept_does_not_count(

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from configs.optimisers import as_in_2015
@@ -678,3 +680,14 @@ def test_a_cell_that_ended_so_says_in_its_folder_what_was_seen(
     (attempt,) = result.attempts(bench.workdir, bench.cells[0])
     assert not list(attempt.glob("checkpoint-*"))
     assert json.loads((attempt / "failure.json").read_bytes())["trace"]
+
+
+def test_what_is_not_trained_may_be_infinite() -> None:
+    """A mask that is a frozen parameter ends no cell."""
+    model = nn.Linear(2, 2)
+    model.register_parameter("mask", nn.Parameter(torch.full((2,), -math.inf), requires_grad=False))
+    optimizer = torch.optim.SGD([model.weight, model.bias], lr=0.1)
+    assert soundness.unsound_part(model, optimizer) == ""
+    with torch.no_grad():
+        model.bias[0] = math.nan
+    assert soundness.unsound_part(model, optimizer) == "bias"
