@@ -174,7 +174,7 @@ class Index:
         """Write index.json into a folder, whole or not at all; returns its path.
 
         Raises:
-            ValueError: when `check` objects.
+            ValueError: when `check` objects, or `tasks.data.index_form.objection`.
         """
         problems = check(self)
         if problems:
@@ -193,6 +193,9 @@ class Index:
             json.dumps({key: getattr(video, key) for key in _VIDEO_FIELDS}) for video in self.videos
         )  # a line a video, for people who look, grep and compare
         body = f'{json.dumps(head, allow_nan=False)[:-1]}, "videos": [\n{lines}\n]}}'.encode()
+        wrong = objection(json.loads(body))
+        if wrong:  # nobody could read it
+            raise ValueError(f"the index of {self.name} is not written: {wrong}")
         path = folder / FILE
         write_whole(path, _opening(body) + body + b"}\n")
         return path

@@ -106,7 +106,8 @@ def remove_abandoned(folder: Path) -> list[Path]:
         for name, found in [(each.name, BESIDE.fullmatch(each.name)) for each in entries]:
             if found is None:
                 continue
-            with suppress(OSError), (folder / name).open("rb") as left:
+            # To be written to, too: NFS gives an exclusive lock to no other.
+            with suppress(OSError), (folder / name).open("r+b") as left:
                 fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 age_s = time.time() - os.fstat(left.fileno()).st_mtime
                 if found[1] != HOST and age_s < SURELY_OVER_S:

@@ -1,5 +1,6 @@
 """What killed processes leave: it is taken up where it was finished, and goes where it was not; what lives is left alone."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -23,6 +25,7 @@ from tasks.data import writing
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
+from typing import BinaryIO
 from tasks.data import writing
 
 def reached(point, path):
@@ -111,6 +114,23 @@ def test_a_file_that_is_swept_before_it_could_be_locked_is_begun_again(
     assert len(swept) == 1
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_what_a_killed_writer_left_goes_on_nfs_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There an exclusive lock is given only on a file that is open for writing (flock(2))."""
+    locked = fcntl.flock
+
+    def flock(handle: BinaryIO, how: int) -> None:
+        if how & fcntl.LOCK_EX and not handle.writable():
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        locked(handle, how)
+
+    killed(tmp_path / "file", "half")
+    monkeypatch.setattr(fcntl, "flock", flock)
+    (left,) = tmp_path.iterdir()
+    assert writing.remove_abandoned(tmp_path) == [left]
 
 
 def test_what_another_machine_was_writing_goes_a_day_later(tmp_path: Path) -> None:
