@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.data import index as index_module
 from tasks.data.check import check_lists
 from tasks.data.index import FILE, Index, IndexedVideo, LeftOut, NoIndex, check, read, read_from
 from tasks.data.lists import read_lists
@@ -208,9 +209,14 @@ def test_a_folder_whose_name_is_no_text_is_read_as_it_was_written(tmp_path: Path
     assert read_from(tmp_path).videos_dir == folder
 
 
-def test_what_could_not_be_read_is_not_written(tmp_path: Path) -> None:
+def test_what_could_not_be_read_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ValueError, match="the index of mine is not written: 'classes' is not a"):
         index(classes=("run", "b\0")).write(tmp_path)
+    monkeypatch.setattr(index_module, "MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match=r"lists of 1 splits and 5 videos take 1,.* bytes: make"):
+        index().write(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
