@@ -139,6 +139,9 @@ def test_a_decoder_that_hangs_is_ended_and_the_others_are_decoded(
     found = dict(survey(tmp_path, files, memory=tmp_path / "memory.json", jobs=1))
     assert found["endless.avi"].examined.problem == "the decoder hangs: nothing came for 5 s"
     assert [found[file].examined.num_frames for file in ("a.avi", "z.avi")] == [3, 3]
+    # It may have been the disk, so the next index asks again.
+    remembered = json.loads((tmp_path / "memory.json").read_bytes())["files"]
+    assert {Path(path).name for path in remembered} == {"a.avi", "z.avi"}
 
 
 def test_decoding_says_at_every_packet_that_it_goes_on(tmp_path: Path) -> None:
