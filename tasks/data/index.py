@@ -16,7 +16,7 @@ from typing import Any
 
 from tasks.data.check import check_lists
 from tasks.data.index_form import objection
-from tasks.data.reading import read_whole
+from tasks.data.reading import MOST_BYTES, read_whole
 from tasks.data.root import folder_of
 from tasks.data.sheet import Split, SplitsFrom
 from tasks.data.writing import write_whole
@@ -174,7 +174,7 @@ class Index:
         """Write index.json into a folder, whole or not at all; returns its path.
 
         Raises:
-            ValueError: when `check` objects.
+            ValueError: when `check` objects, or `tasks.data.index_form.objection`.
         """
         problems = check(self)
         if problems:
@@ -193,8 +193,14 @@ class Index:
             json.dumps({key: getattr(video, key) for key in _VIDEO_FIELDS}) for video in self.videos
         )  # a line a video, for people who look, grep and compare
         body = f'{json.dumps(head, allow_nan=False)[:-1]}, "videos": [\n{lines}\n]}}'.encode()
+        content = _opening(body) + body + b"}\n"
+        wrong = objection(json.loads(body))
+        if len(content) > MOST_BYTES:
+            wrong = f"its lists of {len(self.splits):,} splits and {len(self.videos):,} videos take {len(content):,} bytes: make fewer"
+        if wrong:  # nobody could read it
+            raise ValueError(f"the index of {self.name} is not written: {wrong}")
         path = folder / FILE
-        write_whole(path, _opening(body) + body + b"}\n")
+        write_whole(path, content)
         return path
 
 

@@ -1,6 +1,7 @@
 """What index.json may say: others may have made it, and a checksum only says that it came as it was sent."""
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -54,7 +55,13 @@ def _is_inside(value: object) -> bool:
 
 
 def _is_folder(value: object) -> bool:
-    return _is_text(value) and (value == "" or PurePosixPath(str(value)).is_absolute())
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        os.fsencode(value)  # names of folders are bytes, and not all of them UTF-8
+    except UnicodeEncodeError:
+        return False
+    return value == "" or PurePosixPath(value).is_absolute()
 
 
 def _is_count(value: object) -> bool:

@@ -40,6 +40,7 @@ MOST_MEMORY = 2**33
 """Bytes of address space of a process that decodes: what a file claims beyond that is refused as no memory, and the machine goes on."""
 
 CRASHES = "the decoder crashes on it"
+HANGS = "the decoder hangs"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,7 +242,7 @@ def _alone(path: Path) -> Surveyed:
     except EOFError:
         process.join()
         stuck = process.exitcode == -signal.SIGALRM
-        problem = f"the decoder hangs: nothing came for {STUCK_S:g} s" if stuck else CRASHES
+        problem = f"{HANGS}: nothing came for {STUCK_S:g} s" if stuck else CRASHES
         return Surveyed.in_vain(path, problem)
     finally:
         process.kill()
@@ -298,7 +299,12 @@ def _recall(memory: Path) -> dict[str, Surveyed]:
 
 
 def _remember(memory: Path, known: Mapping[str, Surveyed]) -> None:
-    files: dict[str, Any] = {path: asdict(seen) for path, seen in known.items()}
+    files: dict[str, Any] = {
+        path: asdict(seen)
+        for path, seen in known.items()
+        # A disk that did not answer looks the same, and will answer another day.
+        if not seen.examined.problem.startswith(HANGS)
+    }
     content = json.dumps({"decoder": _decoder(), "files": files}, sort_keys=True)
     write_whole(memory, content.encode())
 

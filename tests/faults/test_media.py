@@ -85,6 +85,21 @@ def test_frames_that_claim_too_much_are_refused(
         list(read_frames(path))
 
 
+def test_frames_that_become_too_large_on_the_way_are_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a stream without a head, as every packet may say another size."""
+    small = write_clip(tmp_path / "small.ts", 8)
+    large = write_clip(tmp_path / "large.ts", 2, height=1088, width=1088)
+    path = tmp_path / "grows.ts"
+    path.write_bytes(small.read_bytes() + large.read_bytes())
+    assert "its frames change from 32 x 48 to 1088 x 1088" in examine(path).problem
+    monkeypatch.setattr(decode, "MOST_PIXELS", 32 * 48)
+    examined = examine(path)
+    assert examined.num_frames == 8
+    assert "the decoder fails after frame 8" in examined.problem
+
+
 def test_titles_in_another_encoding_are_no_damage(tmp_path: Path) -> None:
     path = tmp_path / "a.avi"
     with av.open(str(path), "w") as container:
@@ -124,6 +139,9 @@ def test_a_decoder_that_hangs_is_ended_and_the_others_are_decoded(
     found = dict(survey(tmp_path, files, memory=tmp_path / "memory.json", jobs=1))
     assert found["endless.avi"].examined.problem == "the decoder hangs: nothing came for 5 s"
     assert [found[file].examined.num_frames for file in ("a.avi", "z.avi")] == [3, 3]
+    # It may have been the disk, so the next index asks again.
+    remembered = json.loads((tmp_path / "memory.json").read_bytes())["files"]
+    assert {Path(path).name for path in remembered} == {"a.avi", "z.avi"}
 
 
 def test_decoding_says_at_every_packet_that_it_goes_on(tmp_path: Path) -> None:

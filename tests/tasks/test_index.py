@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.data import index as index_module
 from tasks.data.check import check_lists
 from tasks.data.index import FILE, Index, IndexedVideo, LeftOut, NoIndex, check, read, read_from
 from tasks.data.lists import read_lists
@@ -199,6 +201,23 @@ def test_what_is_read_is_what_was_written(monkeypatch: pytest.MonkeyPatch, tmp_p
         found.video("zz")
     assert json.loads((tmp_path / "mine" / FILE).read_bytes())["content"]["name"] == "mine"
     assert [path.name for path in (tmp_path / "mine").iterdir()] == [FILE]
+
+
+def test_a_folder_whose_name_is_no_text_is_read_as_it_was_written(tmp_path: Path) -> None:
+    folder = os.fsdecode(b"/clips of J\xf6rg")
+    index(videos_dir=folder).write(tmp_path)
+    assert read_from(tmp_path).videos_dir == folder
+
+
+def test_what_could_not_be_read_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="the index of mine is not written: 'classes' is not a"):
+        index(classes=("run", "b\0")).write(tmp_path)
+    monkeypatch.setattr(index_module, "MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match=r"lists of 1 splits and 5 videos take 1,.* bytes: make"):
+        index().write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_any_altered_byte_is_noticed(tmp_path: Path) -> None:
