@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
-from reports.evidence import Evidence
+from reports.evidence import NAMES_OF_FILES, Evidence, name_of_files
 from tasks.cell import Cell
 
 Draw = Callable[[Evidence, Collection[str]], dict[str, bytes]]
@@ -66,9 +66,11 @@ def of_parts(*, title: str, parts: Mapping[str, Experiment]) -> Experiment:
         parts: by name, in the order in which they are shown.
 
     Raises:
-        ValueError: when there is no part, or one consists of parts itself.
+        ValueError: when there is no part, one consists of parts itself, or its name could be no file's on every system.
     """
     for name, part in parts.items():
+        if not name_of_files(name):
+            raise ValueError(f"the part {name!r} becomes the name of files: {NAMES_OF_FILES}")
         if part.parts:
             raise ValueError(f"{name} consists of parts itself: name those instead")
     cells = dict.fromkeys(chain.from_iterable(part.cells for part in parts.values()))

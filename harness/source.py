@@ -18,6 +18,7 @@ from typing import Any
 from configs.experiment import Experiment
 from configs.knobs import did_you_mean, knobs, parse
 from configs.registry import ENTRY_POINTS, EXPERIMENTS
+from reports.evidence import NAMES_OF_FILES, name_of_files
 
 
 class UsageError(Exception):
@@ -135,6 +136,10 @@ def _from_file(words: str) -> Source:
         raise UsageError(
             f"{place} defines no function '{function}'{did_you_mean(function, defined)} (it defines: "
             f"{', '.join(sorted(defined)) or 'none'})"
+        )
+    if not name_of_files(function):
+        raise UsageError(
+            f"the function {function!r} of {place} becomes the name of files: {NAMES_OF_FILES}"
         )
     return Source(f"{path}:{function}", function, getattr(module, function))
 

@@ -255,7 +255,10 @@ def _check_zip(path: Path) -> None:
                 raise ValueError(f"{member.filename} is packed, as torch packs nothing")
         damaged = archive.testzip()
         if damaged is not None:
-            raise ValueError(f"the checksum of {damaged} differs")
+            raise ValueError(
+                f"the checksum of {damaged} differs; a file without checksums has to be saved again with "
+                "torch.serialization.set_crc32_options(True)"
+            )
 
 
 def _read_safetensors(path: Path, limit: int) -> dict[str, Tensor]:

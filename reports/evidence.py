@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 Value = str | int | float | bool | None
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+NAMES_OF_FILES = "use letters without accents, digits, '_', '-' and '.' only"
+"""The rule of `name_of_files`, in words."""
+
+
+def name_of_files(name: str) -> bool:
+    """Whether a name can be that of files on every system, in LaTeX and in addresses."""
+    return _FILE_NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,10 +76,9 @@ class Evidence:
 
     def __post_init__(self) -> None:
         """Refuse a name that could not be a file name on any system."""
-        if not _FILE_NAME.fullmatch(self.experiment):
+        if not name_of_files(self.experiment):
             raise ValueError(
-                f"the experiment name {self.experiment!r} becomes the name of files; "
-                "use letters, digits, '_', '-' and '.' only"
+                f"the experiment name {self.experiment!r} becomes the name of files: {NAMES_OF_FILES}"
             )
 
     def once(self, what: Hashable, make: Callable[[], "pd.DataFrame"]) -> "pd.DataFrame":

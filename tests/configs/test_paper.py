@@ -155,6 +155,8 @@ def test_an_experiment_has_a_report_or_parts_that_have_one() -> None:
         of_parts(title="empty", parts={})
     with pytest.raises(ValueError, match="inner consists of parts itself"):
         of_parts(title="nested", parts={"inner": both()})
+    with pytest.raises(ValueError, match="the part 'Table 1' becomes the name of files"):
+        of_parts(title="named", parts={"Table 1": fig1()})
 
 
 def test_knobs_of_the_paper_and_its_parts_import_nothing_heavy_and_its_cells_no_torch() -> None:

@@ -165,6 +165,15 @@ def test_a_wrong_file_of_ones_own_is_refused(text: str, sentence: str, tmp_path:
     assert sentence in done.stderr
 
 
+def test_a_function_whose_name_could_be_no_files_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def größe():\n    pass\n", encoding="utf-8")
+    done = invoke("run", f"{file}:größe", "--workdir", str(tmp_path / "work"))
+    assert done.exit_code == 2
+    assert "the function 'größe'" in done.stderr
+    assert "use letters without accents" in done.stderr
+
+
 def test_completion_scripts_are_printed() -> None:
     for shell in ("bash", "zsh", "fish"):
         assert "_HARNESS_COMPLETE" in invoke("completion", shell).stdout
