@@ -177,6 +177,6 @@ def _alone(path: Path) -> Iterator[None]:
     with ExitStack() as held:
         with suppress(OSError):
             # Not the folder itself: NFS gives this lock on what is open for writing alone.
-            lock = held.enter_context(path.with_name(f".{path.name}.lock").open("a+b"))
+            lock = held.enter_context(path.with_name(f".{path.stem}.lock").open("a+b"))
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

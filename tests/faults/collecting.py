@@ -93,3 +93,9 @@ def collector(workdir: Workdir, at: str, number: float, told: Path) -> int:
     with closing(child):
         child.join()
         return int(child.exitcode)
+
+
+def of_results(workdir: Workdir) -> tuple[Any, plan.Plan]:
+    """The experiment that they are of, and what of it is there."""
+    experiment = fig12(shots=(1,), resamples=2, units=4)
+    return experiment, plan.make(experiment, workdir)

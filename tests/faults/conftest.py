@@ -5,6 +5,25 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.forked import Forked, Left, forked
+from tests.faults.of_mlflow import (
+    collected,
+    collected_undisturbed,
+    empty,
+    made_before,
+    mlflow_settings,
+    results,
+    workdir,
+)
+
+__all__ = [
+    "collected",
+    "collected_undisturbed",
+    "empty",
+    "made_before",
+    "mlflow_settings",
+    "results",
+    "workdir",
+]
 
 
 @pytest.fixture(scope="session")

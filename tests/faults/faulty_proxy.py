@@ -3,11 +3,13 @@
 A fault is one word or two: what happens, and whether the server carries the call out before ("after") or never sees it:
   500, drop, garbage, cut   an error; a closed connection; an answer that is no JSON; half of the answer;
   lie                       an empty answer, which MLflow's client takes for a good one;
-  wait                      nothing, until `gate` is opened, and then the call goes on.
+  wait                      nothing, until `gate` is opened, and then the call goes on;
+  slow                      the answer, but `slow_s` seconds later.
 """
 
 import http.client
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +31,7 @@ class FaultyProxy:
         self.plan: Callable[[int, str, str], str] = lambda number, method, path: ""
         """Number of the call from 1 on, method and path to the fault; empty for none."""
         self.gate = threading.Event()
+        self.slow_s = 0.0
         self.calls = 0
         self.faults = 0
         self._lock = threading.Lock()
@@ -65,8 +68,10 @@ class FaultyProxy:
                 what, _, when = proxy._next(self.command, self.path).partition(" ")
                 if what == "wait":
                     proxy.gate.wait()
+                if what == "slow":
+                    time.sleep(proxy.slow_s)
                 status, answer, kind = 500, b"", "application/json"
-                if what in ("", "wait", "cut") or when == "after":
+                if what in ("", "wait", "slow", "cut") or when == "after":
                     status, answer, kind = self.passed_on(body)
                 if what == "500":
                     status, answer = 500, b'{"error_code": "INTERNAL_ERROR", "message": "no luck"}'

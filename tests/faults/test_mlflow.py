@@ -1,16 +1,13 @@
-"""MLflow down, slow, lying, locked, damaged, and its collector killed: results are facts, and collecting later gives the same store."""
+"""MLflow's database locked, damaged, lost, and its collector killed: results are facts, and collecting later gives the same store."""
 
 import errno
 import fcntl
-import os
 import random
-import shutil
 import signal
 import sqlite3
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,85 +16,20 @@ from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine
 
-from harness import gather as gathering
-from harness import live, plan, publish, store, whole_database
+from harness import publish, whole_database
 from harness.gather import GatheringFailed
 from harness.live import LiveGatherer
 from harness.store import Store, reachable
 from harness.uri import address_of, own, serve_ui
 from harness.workdir import Workdir
-from tests.faults.collecting import collector, gather, made_up
-from tests.faults.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.faults.collecting import collector, gather, of_results
+from tests.faults.of_mlflow import copied
 from tests.faults.stored import dump
-from tests.harness.running import Harness, tiny
-from tests.harness.tracking import server_process
+
+pytestmark = pytest.mark.usefixtures("mlflow_settings")
 
 CREATING = (1, 700, 1900, 2900)
 """Statements of SQL at which the first collector of a folder is killed: MLflow's tables are made with the first 3,000 or so."""
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A work folder with results and without a store; tests copy it."""
-    return made_up(tmp_path_factory.mktemp("results") / "work").root
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, results: Path) -> dict[str, list[Any]]:
-    """What a store has after collecting without a fault: the folder's own, and another, which says whose runs they are."""
-    folder = results.parent
-    workdir = copied(results, folder / "collected")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HARNESS_LOG_MODELS", "0")
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        gather(workdir)
-        gather(Workdir(results), "elsewhere", address_of(folder / "other.db"))
-    return {
-        "own": dump(workdir.database, "fig12"),
-        "server": dump(folder / "other.db", "elsewhere"),
-    }
-
-
-@pytest.fixture(autouse=True)
-def settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No models, which take seconds; a client that gives up soon."""
-    monkeypatch.setenv("HARNESS_LOG_MODELS", "0")
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    for name, value in (("BACKOFF_FACTOR", "0"), ("BACKOFF_JITTER", "0"), ("MAX_RETRIES", "2")):
-        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", value)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
-    monkeypatch.setenv("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
-
-
-@pytest.fixture(scope="module")
-def empty() -> bytes:
-    """A database without an experiment of ours."""
-    return whole_database._empty("file:///nowhere")
-
-
-@pytest.fixture
-def made_before(empty: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Making one takes most of the time that collecting a few results does."""
-    monkeypatch.setattr(whole_database, "_empty", lambda artifacts: empty)
-
-
-@pytest.fixture
-def workdir(results: Path, tmp_path: Path) -> Workdir:
-    return copied(results, tmp_path / "work")
-
-
-@pytest.fixture
-def collected(results: Path, undisturbed: dict[str, list[Any]], tmp_path: Path) -> Workdir:
-    """A folder whose results are in its store."""
-    shutil.copytree(results.parent / "collected", tmp_path / "work")
-    return Workdir(tmp_path / "work")
-
-
-def copied(results: Path, place: Path) -> Workdir:
-    shutil.copytree(results, place)
-    (place / ".id").unlink(missing_ok=True)
-    return Workdir(place)
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -118,7 +50,7 @@ def leftovers(folder: Path) -> list[str]:
 )
 def test_a_killed_collector_leaves_what_the_next_ones_complete(
     workdir: Workdir,
-    undisturbed: dict[str, list[Any]],
+    collected_undisturbed: dict[str, list[Any]],
     tmp_path: Path,
     at: str,
     numbers: list[float],
@@ -132,7 +64,7 @@ def test_a_killed_collector_leaves_what_the_next_ones_complete(
             break
     assert sum(code != 0 for code in codes) >= (1 if at == "second" else 9)
     assert collector(workdir, at, 0, tmp_path / "told") == 0
-    assert dump(workdir.database, "fig12") == undisturbed["own"]
+    assert dump(workdir.database, "fig12") == collected_undisturbed["own"]
     assert not list(workdir.root.glob("*unreadable*"))  # none was ever half made
     if at != "second":
         assert not leftovers(workdir.root)
@@ -196,7 +128,7 @@ DAMAGES = (
 @pytest.mark.usefixtures("made_before")
 def test_a_damaged_database_of_the_folder_is_set_aside_aloud_and_built_again(
     collected: Workdir,
-    undisturbed: dict[str, list[Any]],
+    collected_undisturbed: dict[str, list[Any]],
     caplog: pytest.LogCaptureFixture,
     kind: str,
 ) -> None:
@@ -208,7 +140,7 @@ def test_a_damaged_database_of_the_folder_is_set_aside_aloud_and_built_again(
         assert workdir.database.read_bytes() == damaged
     caplog.clear()
     gather(workdir)
-    assert dump(workdir.database, "fig12") == undisturbed["own"]
+    assert dump(workdir.database, "fig12") == collected_undisturbed["own"]
     aside = workdir.root / "mlflow.db.unreadable-1"
     assert aside.read_bytes() == damaged
     assert f"it is kept as {aside.name}, and built again from the results" in caplog.text
@@ -232,7 +164,7 @@ def test_a_damaged_database_of_somebody_else_is_named_and_left_alone(
 
 @pytest.mark.usefixtures("made_before")
 def test_what_a_lost_database_left_beside_does_not_spoil_the_next(
-    collected: Workdir, undisturbed: dict[str, list[Any]]
+    collected: Workdir, collected_undisturbed: dict[str, list[Any]]
 ) -> None:
     workdir = collected
     # A journal as SQLite leaves it when it is killed: it would be played back into whatever has the database's name.
@@ -248,12 +180,12 @@ def test_what_a_lost_database_left_beside_does_not_spoil_the_next(
     workdir.database.unlink()
     journal.write_bytes(magic + kept[len(magic) :])
     gather(workdir)
-    assert dump(workdir.database, "fig12") == undisturbed["own"]
+    assert dump(workdir.database, "fig12") == collected_undisturbed["own"]
 
 
 @pytest.mark.usefixtures("made_before")
 def test_a_database_deleted_while_it_is_open_is_there_again_after_the_next_collecting(
-    workdir: Workdir, undisturbed: dict[str, list[Any]]
+    workdir: Workdir, collected_undisturbed: dict[str, list[Any]]
 ) -> None:
     experiment, made = of_results(workdir)
     store = Store(workdir, "fig12")
@@ -264,14 +196,7 @@ def test_a_database_deleted_while_it_is_open_is_there_again_after_the_next_colle
     with pytest.raises(Exception, match="readonly database"):  # SQLite sees that it is gone
         store.put(both[3:], parent)
     gather(workdir)  # in the same process, which has connections to the file that is gone
-    assert dump(workdir.database, "fig12") == undisturbed["own"]
-
-
-def of_results(workdir: Workdir) -> tuple[Any, plan.Plan]:
-    from configs.fig12 import fig12
-
-    experiment = fig12(shots=(1,), resamples=2, units=4)
-    return experiment, plan.make(experiment, workdir)
+    assert dump(workdir.database, "fig12") == collected_undisturbed["own"]
 
 
 @contextmanager
@@ -300,7 +225,7 @@ def impatient() -> Iterator[None]:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.usefixtures("made_before")
 def test_a_locked_database_stops_no_run_and_is_not_taken_for_a_damaged_one(
-    workdir: Workdir, undisturbed: dict[str, list[Any]]
+    workdir: Workdir, collected_undisturbed: dict[str, list[Any]]
 ) -> None:
     whole_database.ready(own(workdir), is_own=True)
     experiment, made = of_results(workdir)
@@ -318,7 +243,7 @@ def test_a_locked_database_stops_no_run_and_is_not_taken_for_a_damaged_one(
         assert "`harness collect fig12` brings them home later" in str(told.value)
         other.rollback()
     gather(workdir)
-    assert dump(workdir.database, "fig12") == undisturbed["own"]
+    assert dump(workdir.database, "fig12") == collected_undisturbed["own"]
     assert not list(workdir.root.glob("*unreadable*"))
 
 
@@ -327,13 +252,13 @@ ODD = ("50%20off", "what?", "a#b", "Ünï 'q' \"d\"; x:y\nz", "100%")
 
 @pytest.mark.parametrize("name", ODD)
 def test_the_store_lies_in_the_work_folder_whatever_that_is_called(
-    results: Path, undisturbed: dict[str, list[Any]], tmp_path: Path, name: str
+    results: Path, collected_undisturbed: dict[str, list[Any]], tmp_path: Path, name: str
 ) -> None:
     place = tmp_path / "those"
     workdir = copied(results, place / name)
     gather(workdir)
     gather(workdir)
-    assert dump(workdir.database, "fig12") == undisturbed["own"]
+    assert dump(workdir.database, "fig12") == collected_undisturbed["own"]
     assert [path.name for path in place.iterdir()] == [name]
     publish._stamp(workdir, "fig12").parent.mkdir(parents=True)
     publish._stamp(workdir, "fig12").write_text("{}")
@@ -370,248 +295,6 @@ def test_the_server_of_the_ui_is_given_the_database_of_an_oddly_named_folder(
     ((command, cwd),) = started
     address = command[command.index("--backend-store-uri") + 1]
     assert (Path(cwd) / address.removeprefix("sqlite:///")) == odd.database
-
-
-# A server that is down, hangs, lies, or carries out what it is asked twice.
-
-
-class Server:
-    """A real tracking server; experiments in it are told apart by their names."""
-
-    def __init__(self, folder: Path, until: ExitStack) -> None:
-        self.folder, self._until = folder, until
-        self.start()
-
-    def start(self) -> None:
-        self.address, self.group = self._until.enter_context(server_process(self.folder))
-
-    def kill(self) -> None:
-        os.killpg(self.group, signal.SIGKILL)
-
-    def has(self, name: str) -> list[Any]:
-        return dump(self.folder / "mlflow.db", name, self.folder / "files")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with ExitStack() as until:
-        yield Server(tmp_path_factory.mktemp("tracking") / "server", until)
-
-
-@pytest.fixture
-def proxy(server: Server) -> Iterator[FaultyProxy]:
-    with faulty_proxy(server.address) as made:
-        yield made
-
-
-class Twice:
-    """The fault at every call that changes something, and none when it is sent again."""
-
-    def __init__(self, fault: str) -> None:
-        self.fault, self.before = fault, ""
-
-    def __call__(self, number: int, method: str, path: str) -> str:
-        told = f"{method} {path}"
-        if method == "GET" or path.endswith("/search") or self.before == told:
-            self.before = ""
-            return ""
-        self.before = told
-        return self.fault
-
-
-@pytest.mark.parametrize("fault", ["500 after", "drop after"])
-def test_calls_that_are_carried_out_twice_make_every_run_once(
-    results: Path,
-    undisturbed: dict[str, list[Any]],
-    server: Server,
-    proxy: FaultyProxy,
-    fault: str,
-) -> None:
-    name = f"twice_{fault[:3]}"
-    proxy.follow(Twice(fault))
-    gather(Workdir(results), name, proxy.uri)
-    assert proxy.faults > 50
-    assert server.has(name) == undisturbed["server"]
-    proxy.follow(Twice(fault))
-    gather(Workdir(results), name, proxy.uri)
-    assert server.has(name) == undisturbed["server"]
-
-
-FAULTS = ("500", "500 after", "drop", "drop after", "garbage", "garbage after", "cut")
-
-
-class Once:
-    """One fault, at the first call from a number on whose answer is looked at."""
-
-    def __init__(self, fault: str, at: int) -> None:
-        self.fault, self.at, self.has_been = fault, at, False
-
-    def __call__(self, number: int, method: str, path: str) -> str:
-        is_read = method != "PUT" or "garbage" not in self.fault
-        if number < self.at or self.has_been or not is_read:
-            return ""
-        self.has_been = True
-        return self.fault
-
-
-@pytest.mark.parametrize("series", [1, 2])
-def test_collecting_that_fails_at_any_call_is_completed_by_the_next(
-    results: Path,
-    undisturbed: dict[str, list[Any]],
-    server: Server,
-    proxy: FaultyProxy,
-    monkeypatch: pytest.MonkeyPatch,
-    series: int,
-) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    draws = random.Random(series)
-    name = f"any_call_{series}"
-    told: list[str] = []
-    for at in range(2, 100):
-        once = Once(draws.choice(FAULTS), at)
-        proxy.follow(once)
-        try:
-            gather(Workdir(results), name, proxy.uri)
-        except GatheringFailed as error:
-            told.append(str(error))
-        if not once.has_been:
-            break
-    assert len(told) >= 10
-    for sentence in told:
-        assert "the results are safe" in sentence
-        assert "\n" not in sentence
-    assert server.has(name) == undisturbed["server"]
-
-
-def test_a_server_that_is_gone_in_the_middle_gets_the_rest_when_it_is_back(
-    results: Path, undisturbed: dict[str, list[Any]], server: Server, proxy: FaultyProxy
-) -> None:
-    for gone_from in (1, 5, 9, 20, 33):
-        proxy.follow(lambda number, method, path, gone=gone_from: "drop" * (number >= gone))
-        with pytest.raises(GatheringFailed, match=proxy.uri):
-            gather(Workdir(results), "in_the_middle", proxy.uri)
-    proxy.follow(lambda number, method, path: "")
-    gather(Workdir(results), "in_the_middle", proxy.uri)
-    assert server.has("in_the_middle") == undisturbed["server"]
-
-
-def test_a_server_that_says_it_wrote_and_did_not_is_found_out(
-    results: Path, undisturbed: dict[str, list[Any]], server: Server, proxy: FaultyProxy
-) -> None:
-    lies = iter(["lie"])
-
-    def plan(number: int, method: str, path: str) -> str:
-        return next(lies, "") if path.endswith("runs/log-batch") else ""
-
-    proxy.follow(plan)
-    with pytest.raises(GatheringFailed, match="1 runs that the server said it wrote are not there"):
-        gather(Workdir(results), "lies", proxy.uri)
-    gather(Workdir(results), "lies", proxy.uri)
-    assert server.has("lies") == undisturbed["server"]
-    lies = iter(["lie"])
-    # It is asked which runs it has, and says none: they are written again, found to be there twice, and one of each goes.
-    proxy.follow(
-        lambda number, method, path: next(lies, "") if path.endswith("runs/search") else ""
-    )
-    gather(Workdir(results), "lies", proxy.uri)
-    assert next(lies, None) is None
-    assert server.has("lies") == undisturbed["server"]
-
-
-@pytest.mark.usefixtures("made_before")
-def test_a_server_that_never_answers_is_left_in_a_stated_time_and_that_is_said(
-    workdir: Workdir,
-    proxy: FaultyProxy,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    monkeypatch.setattr(gathering, "PATIENCE_S", 0.2)
-    monkeypatch.setattr(live, "PATIENCE_S", 0.2)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
-    proxy.follow(lambda number, method, path: "wait")
-    with pytest.raises(GatheringFailed, match="timed out"):
-        gather(workdir)
-    assert proxy.calls == 3  # knocks, and nothing after them
-    assert f"still writing to MLflow at {proxy.uri}" in capfd.readouterr().err
-    experiment, made = of_results(workdir)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
-    gatherer = LiveGatherer("fig12", experiment.title, workdir)
-    gatherer.put(made.cells[0])
-    gatherer.finish(0.5)
-    assert gatherer.problem == "MLflow did not answer within 0 s"
-    assert "all results are there; MLflow at" in capfd.readouterr().err
-    proxy.follow(lambda number, method, path: "500")
-    proxy.gate.set()
-    gatherer._thread.join()
-
-
-@pytest.mark.parametrize("address", ["postgresql://127.0.0.1:1/x", "databricks"])
-def test_what_is_no_server_of_http_is_left_to_mlflow(
-    workdir: Workdir, monkeypatch: pytest.MonkeyPatch, address: str
-) -> None:
-    """It says what is lacking, such as a driver or credentials; a request to such an address would only be refused."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    asked: list[str] = []
-
-    class Client:
-        def __init__(self, place: str) -> None:
-            asked.append(place)
-
-        def search_experiments(self, **more: object) -> None:
-            pass
-
-    monkeypatch.setattr(store, "MlflowClient", Client)
-    assert reachable(workdir) == ""
-    assert asked == [address]
-
-
-def test_training_needs_no_answer_of_a_server_and_a_server_killed_while_it_collects_loses_nothing(
-    server: Server, proxy: FaultyProxy, tmp_path: Path
-) -> None:
-    harness = Harness(tmp_path / "work")
-    cells = 4
-    environment = {
-        "MLFLOW_TRACKING_URI": proxy.uri,
-        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    }
-    # Not one answer before all results are there: a training that waited for one would never end.
-    opener = threading.Thread(target=open_when, args=(proxy, harness, cells), daemon=True)
-    opener.start()
-    proxy.follow(lambda number, method, path: "wait" if number == 1 else "500")
-    done = harness("run", "fig12", *tiny(methods="single_frame"), env=environment)
-    assert not opener.is_alive()
-    assert len(harness.results()) == cells
-    assert "`harness collect fig12` brings them home later" in done.stderr
-    report = harness.csv()
-
-    def killing(number: int, method: str, path: str) -> str:
-        if number == 25:
-            server.kill()
-        return ""
-
-    proxy.follow(killing)
-    failed = harness("collect", "fig12", env=environment, code=1)
-    assert "the results are safe" in failed.stderr
-    assert "Traceback" not in failed.stderr
-    server.start()
-    proxy.upstream = server.address
-    proxy.follow(lambda number, method, path: "")
-    harness("collect", "fig12", env=environment)
-    harness("collect", "fig12", "--to", f"sqlite:///{tmp_path}/undisturbed.db")
-    there = server.has("fig12")
-    assert there == dump(tmp_path / "undisturbed.db", "fig12")
-    assert sum(each["run"][0] == "cell" for each in there if isinstance(each, dict)) == cells
-    assert harness.csv() == report
-
-
-def open_when(proxy: FaultyProxy, harness: Harness, number: int) -> None:
-    """Let the proxy go on as soon as there are so many accepted results."""
-    while len(list(harness.work.glob("runs/*/result.json"))) < number:
-        if proxy.gate.wait(0.05):
-            return
-    proxy.gate.set()
 
 
 def test_without_locks_a_database_that_another_made_meanwhile_stays(
