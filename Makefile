@@ -4,9 +4,10 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 WORK   ?= work
-# Of `make torture`: where its random faults begin, and how long it goes on, in seconds.
+# Of `make torture`: where its random faults begin, how long it goes on, in seconds, and how many altered files are read after that.
 SEED     ?= 1
 DURATION ?= 3600
+INPUTS   ?= 5000
 
 .PHONY: install demo test check bench torture clean
 
@@ -36,6 +37,7 @@ bench: install
 
 torture: install
 	$(BIN)/python -m tests.faults.torture --seed $(SEED) --duration $(DURATION)
+	$(BIN)/python -m tests.faults.fuzz $(SEED) $(INPUTS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
