@@ -31,6 +31,7 @@ from tasks.data.labels import nfc
 from tasks.data.made_of import FILE as MADE_OF
 from tasks.data.made_of import told_of
 from tasks.data.plain_json import JSON
+from tasks.data.reading import at_most
 from tasks.data.sheet import id_of
 
 DATASET = "hidden6"
@@ -311,7 +312,7 @@ def lines_of(path: Path) -> list[str]:
         if not (path.is_file() or path.is_dir()) and path.exists():
             raise ValueError(f"{path} is no regular file: name a file with a line for each video")
         with path.open("rb") as source:
-            content = source.read(MOST_TEXT_BYTES + 1)
+            content = at_most(source, MOST_TEXT_BYTES + 1)
         if len(content) > MOST_TEXT_BYTES or content.count(b"\n") > MOST_LINES:
             raise ValueError(
                 f"{path} is longer than {MOST_TEXT_BYTES >> 20} MiB or {MOST_LINES} lines: name a file with a line for each video"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tasks.data.feature_plan import StorePlan
 from tasks.data.plain_json import JSON
+from tasks.data.reading import at_most
 
 FILE = "made_of.json"
 FORMAT = 1
@@ -55,7 +56,7 @@ def _carried(path: Path, videos: str) -> dict[str, JSON]:
         raise _not_understood(path)
     try:
         with path.open("rb") as source:
-            text = source.read(MOST_BYTES + 1)
+            text = at_most(source, MOST_BYTES + 1)
         content = json.loads(text) if len(text) <= MOST_BYTES else None
     except (OSError, ValueError, RecursionError):
         content = None

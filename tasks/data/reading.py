@@ -2,6 +2,7 @@
 
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 SHOWN = 120
 """Characters of a line or value that a sentence about it repeats."""
@@ -9,6 +10,7 @@ LONGEST = 4096 + 64
 """Characters of a line of a list, or a value of a table: a path, and a number behind it."""
 MOST_BYTES = 2**28
 """Of a file that is read whole: lists of a million videos have fewer."""
+PIECE_BYTES = 2**20
 
 
 def read_whole(path: Path, *, most: int = MOST_BYTES) -> bytes:
@@ -25,12 +27,20 @@ def read_whole(path: Path, *, most: int = MOST_BYTES) -> bytes:
     if not (stat.S_ISREG(path.stat().st_mode) or path.is_dir()):
         raise ValueError(f"{path} is no file, but a pipe or a device: save what it gives as a file")
     with path.open("rb") as source:
-        content = source.read(most + 1)  # whatever its size was said to be
+        content = at_most(source, most + 1)  # whatever its size was said to be
     if len(content) > most:
         raise ValueError(
             f"{path} has more than {most:,} bytes, which no file of its kind has: see whether it is the one that was meant"
         )
     return content
+
+
+def at_most(source: BinaryIO, most: int) -> bytes:
+    """The next bytes of a file, no more than so many, in memory for those that there are: one read makes room for all it may get."""
+    content = bytearray()
+    while piece := source.read(min(PIECE_BYTES, most - len(content))):
+        content += piece
+    return bytes(content)
 
 
 def quoted(value: object) -> str:

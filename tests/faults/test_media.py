@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -349,3 +350,22 @@ def test_a_cluster_of_no_numbers_is_refused(tmp_path: Path, text: str, sentence:
     with pytest.raises(ValueError, match=sentence) as caught:
         find(str(path))
     assert "mine.toml" in str(caught.value)
+
+
+def test_memory_is_taken_for_what_is_there(tmp_path: Path) -> None:
+    """One read would make room for the most that it may get."""
+    path = tmp_path / "small"
+    path.write_bytes(b"12345")
+    tracemalloc.start()
+    try:
+        assert reading.read_whole(path) == b"12345"
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * reading.PIECE_BYTES
+    with path.open("rb") as source:
+        assert [
+            reading.at_most(source, 3),
+            reading.at_most(source, 3),
+            reading.at_most(source, 3),
+        ] == [b"123", b"45", b""]
