@@ -19,6 +19,8 @@ from slurm import queue
 
 GIT_S = 120
 """Seconds that git may take for one answer."""
+GIT_TRIES = 3
+"""Times that it is asked, where it is killed before it answers."""
 PACKAGES = (
     "torch",
     "numpy",
@@ -116,18 +118,24 @@ def of_run(*, device: str, command: str, settings: list[str], lstm: str) -> dict
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git says; None where there is none, it refuses, or it is too slow (many tasks may ask one disk at once)."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=GIT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    """What git says; None where there is none, it refuses, or it is too slow (many tasks may ask one disk at once).
+
+    One that was killed is asked again: a result would say for ever that its commit is unknown.
+    """
+    for _ in range(GIT_TRIES):
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=GIT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if done.returncode >= 0:
+            return done.stdout.strip() if done.returncode == 0 else None
+    return None
 
 
 def _processor() -> str:

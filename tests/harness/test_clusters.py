@@ -199,6 +199,21 @@ def test_a_node_whose_git_does_not_answer_takes_the_code_as_it_is(
     provenance.code.cache_clear()
 
 
+def test_a_git_that_is_killed_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a result would say for ever that its commit is unknown."""
+    count = f"echo x >> {tmp_path}/asked"
+    write_command(tmp_path / "git", f"{count}; [ -e {tmp_path}/second ] && echo abc && exit; touch {tmp_path}/second; kill -9 $$")  # fmt: skip
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert provenance._git(tmp_path, "rev-parse", "HEAD") == "abc"
+    write_command(tmp_path / "git", f"{count}; kill -9 $$")
+    assert provenance._git(tmp_path, "rev-parse", "HEAD") is None
+    write_command(tmp_path / "git", f"{count}; exit 128")
+    assert provenance._git(tmp_path, "rev-parse", "HEAD") is None
+    assert (tmp_path / "asked").read_text().count("x") == 2 + 3 + 1
+
+
 def test_a_file_that_no_commit_knows_is_an_alteration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
